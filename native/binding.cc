@@ -1,0 +1,19 @@
+// Registers the addon's parts; each lives in the file of its name.
+#include <napi.h>
+
+#include "blob.h"
+#include "blob_codec.h"
+#include "posix.h"
+#include "session.h"
+#include "tree_rows.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  daybook::Blob::Register(env, exports);
+  daybook::RegisterBlobCodec(env, exports);
+  daybook::RegisterTreeRows(env, exports);
+  daybook::RegisterPosix(env, exports);
+  daybook::Session::Register(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(daybook, Init)

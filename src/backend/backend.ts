@@ -1,0 +1,28 @@
+/** Kinds of files of a repository, as restic names their folders (`config` is a single file without a name). */
+export const FILE_TYPES = ['config', 'keys', 'snapshots', 'index', 'data', 'locks'] as const
+export type FileType = typeof FILE_TYPES[number]
+
+/** One file of the repository. `name`: 64 hex digits; '' for config. */
+export interface Handle { readonly type: FileType, readonly name: string }
+export interface FileInfo { readonly name: string, /** bytes */ readonly size: number }
+export interface ReadOptions { signal?: AbortSignal }
+
+/**
+ * Flat storage of a repository's files, for reading. Knows nothing of blobs, keys or JSON. All methods may run concurrently.
+ * Errors: NotFoundError (ERR_NOT_FOUND) for a file that is not there; DaybookError ERR_UNREACHABLE for what may pass;
+ * CorruptError where a file ends before offset + length.
+ */
+export interface ReadBackend {
+  /** what to call it in messages; holds no password */
+  readonly location: string
+  /** how many requests at once are useful */
+  readonly connections: number
+  /** Files of a type, in no order. A folder that is missing lists as empty. Names that are not 64 hex digits are left out. */
+  list(type: Exclude<FileType, 'config'>, options?: ReadOptions): Promise<FileInfo[]>
+  /** Exactly `length` bytes at `offset`. */
+  read(handle: Handle, offset: number, length: number, options?: ReadOptions): Promise<Buffer>
+  /** The whole file. @param maxLength refuse (CorruptError) above that many bytes */
+  readAll(handle: Handle, maxLength: number, options?: ReadOptions): Promise<Buffer>
+  stat(handle: Handle, options?: ReadOptions): Promise<FileInfo>
+  close(): Promise<void>
+}

@@ -1,0 +1,23 @@
+/** What a caller can act on. Messages: subject, id, fact; lower case, no full stop. */
+export type ErrorCode =
+  | 'ERR_NOT_FOUND' | 'ERR_CORRUPT' | 'ERR_UNREACHABLE' | 'ERR_ABORTED'
+  | 'ERR_WRONG_PASSWORD' | 'ERR_NO_REPOSITORY' | 'ERR_UNSUPPORTED' | 'ERR_USAGE' | 'ERR_INDEX'
+
+/** Base of all errors of daybook. `retryable`: the same call may succeed later; decided where the fault is seen. */
+export class DaybookError extends Error {
+  override readonly name: string = 'DaybookError'
+  constructor(readonly code: ErrorCode, message: string, readonly hint?: string, options?: ErrorOptions) { super(message, options) }
+  get retryable(): boolean { return this.code === 'ERR_UNREACHABLE' }
+}
+
+/** A file or blob of the repository that does not exist. */
+export class NotFoundError extends DaybookError {
+  override readonly name = 'NotFoundError'
+  constructor(readonly file: string, options?: ErrorOptions) { super('ERR_NOT_FOUND', `${file} does not exist`, undefined, options) }
+}
+
+/** Stored bytes that are not what they must be. */
+export class CorruptError extends DaybookError {
+  override readonly name = 'CorruptError'
+  constructor(readonly file: string, readonly reason: string, options?: ErrorOptions) { super('ERR_CORRUPT', `corrupt ${file}: ${reason}`, undefined, options) }
+}

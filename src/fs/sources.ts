@@ -1,0 +1,49 @@
+import type { NativeBlob } from '../native.js'
+
+/** 32 bytes. */
+export type BlobId = Uint8Array
+
+/** A snapshot as the tree needs it. */
+export interface SnapshotEntry {
+  /** 64 hex digits */
+  readonly id: string
+  /** 32 bytes */
+  readonly tree: BlobId
+  /** ms since 1970 and nanoseconds within that ms, as restic recorded it */
+  readonly timeMs: number
+  readonly timeNs: number
+  readonly hostname: string
+  readonly username: string
+  readonly tags: readonly string[]
+  readonly paths: readonly string[]
+}
+
+/** Where directories come from. */
+export interface TreeSource {
+  /** Rows of a tree (format/tree-rows.ts) if they are at hand without waiting; memory or local index, well under a millisecond. */
+  peek(id: BlobId): Buffer | null
+  /** Rows of a tree, fetched if need be; concurrent calls share one fetch. Rejects with CorruptError or NotFoundError (both: EIO for this directory alone). */
+  load(id: BlobId): Promise<Buffer>
+  /** Every tree of the repository is in the local index, so `flags` speaks for all of them. */
+  readonly complete: boolean
+  /** OR of RowsFlag over all trees seen so far. */
+  readonly flags: number
+}
+
+/** Where contents come from. Blobs given out belong to the source, which may free them after the current turn of the event loop: use them at once. */
+export interface BlobSource {
+  /** Plain length in bytes of a blob, from the index; -1 if the blob is unknown. Synchronous, microseconds. */
+  length(id: BlobId): number
+  /** The decoded blob if it is in memory. */
+  peek(id: BlobId): NativeBlob | null
+  /**
+   * Fetch and decode what is not in memory, in whatever order is cheapest: grouped by pack, neighbouring ranges merged, decoded on all cores.
+   * `onBlob` is called once per id, also for those in memory (synchronously then), with the blob or the reason it cannot be had;
+   * the same blob wanted twice is fetched once. `ahead`: read-ahead, which yields to demand and may be refused (ERR_ABORTED) when memory is short.
+   */
+  fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: (index: number, blob: NativeBlob | Error) => void): void
+  /** bytes of read-ahead that may be under way or waiting in memory */
+  readonly aheadBudget: number
+  /** Are an unknown blob's neighbours worth a new look at the repository? Lists index files again, once for all callers; true if something new was learnt. */
+  refresh(): Promise<boolean>
+}
