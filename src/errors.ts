@@ -21,3 +21,10 @@ export class CorruptError extends DaybookError {
   override readonly name = 'CorruptError'
   constructor(readonly file: string, readonly reason: string, options?: ErrorOptions) { super('ERR_CORRUPT', `corrupt ${file}: ${reason}`, undefined, options) }
 }
+
+/** The system does not let this user read a file. Asking again does not help. */
+export class AccessError extends DaybookError {
+  override readonly name = 'AccessError'
+  constructor(readonly file: string, hint: string, options?: ErrorOptions) { super('ERR_UNREACHABLE', `no permission to read ${file}`, hint, options) }
+  override get retryable(): boolean { return false }
+}

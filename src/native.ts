@@ -123,10 +123,15 @@ export interface SessionHandlers {
   /** whence 3 SEEK_DATA, 4 SEEK_HOLE */
   lseek(request: RequestId, node: NodeId, offset: number, whence: number): void
   statfs(request: RequestId): void
-  /** the caller was interrupted; answer EINTR or finish; the request is still open */
-  interrupt(request: RequestId): void
+  /** the caller was interrupted; answer EINTR or finish; the request is still open. `thread`: its thread id as FUSE gives it (fuse_req_ctx pid), 0 if unknown */
+  interrupt(request: RequestId, thread: number): void
   /** no request follows: unmounted, or the connection broke (errno) */
   closed(errno: number): void
+  /**
+   * The reader has reached the end of this directory, so the kernel knows all of its inodes. Called after a listing's last request was answered in C++
+   * (see `immutable` of replyDirents; where that is not so, the caller of replyDirents sees it return 0).
+   */
+  listed?(node: NodeId): void
   /** a handler threw; the request was answered EIO if it was still open */
   failed(operation: string, error: unknown): void
 }

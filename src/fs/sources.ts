@@ -1,4 +1,4 @@
-import type { NativeBlob } from '../native.js'
+import type { NativeBlob, Push } from '../native.js'
 
 /** 32 bytes. */
 export type BlobId = Uint8Array
@@ -36,6 +36,8 @@ export interface BlobSource {
   length(id: BlobId): number
   /** The decoded blob if it is in memory. */
   peek(id: BlobId): NativeBlob | null
+  /** Its reader is done with this blob (the kernel's page cache holds it now): its memory may be used for others after the current turn. */
+  drop(id: BlobId): void
   /**
    * Fetch and decode what is not in memory, in whatever order is cheapest: grouped by pack, neighbouring ranges merged, decoded on all cores.
    * `onBlob` is called once per id, also for those in memory (synchronously then), with the blob or the reason it cannot be had;
@@ -46,4 +48,13 @@ export interface BlobSource {
   readonly aheadBudget: number
   /** Are an unknown blob's neighbours worth a new look at the repository? Lists index files again, once for all callers; true if something new was learnt. */
   refresh(): Promise<boolean>
+}
+
+/** Flat triples: a blob, or null for zeros; the first byte within it; how many bytes. In file order. */
+export type ReadPart = NativeBlob | null | number
+
+/** The kernel's page cache of this mount. */
+export interface PageCache {
+  /** Put bytes there before they are asked for; from a thread of its own. Neighbouring items of one node in one call are stored as one run. @returns how many the kernel took */
+  push(items: Push[]): Promise<number>
 }

@@ -13,7 +13,11 @@ export interface BlobLocation {
 }
 export interface PackedBlob extends BlobLocation { readonly id: Buffer }
 
-/** Reads are synchronous, on the caller's thread, microseconds each. Writes run in a worker thread. */
+/**
+ * Reads are synchronous, on the caller's thread, microseconds each, and never throw. Writes run in a worker thread, one after another in the order of
+ * the calls; a promise resolves when the write can be read. A write that a reset gets in the way of is done again on the new index; it rejects with
+ * ERR_INDEX only if no place at all can be written to.
+ */
 export interface LocalIndex {
   /** where it is, for messages */
   readonly path: string
@@ -21,12 +25,16 @@ export interface LocalIndex {
   readonly persistent: boolean
   /** all copies of a blob, best first (packs marked for deletion last); [] if unknown */
   locate(id: Uint8Array): BlobLocation[]
-  /** 64 hex digits */
+  /** 64 hex digits; '' once the pack has left the index (pack numbers are never used again, also not after a reset) */
   packName(pack: number): string
+  /** is a pack of this name (64 hex) known? */
+  hasPack(name: string): boolean
   /** all tree blobs known to lie in a pack, by offset */
   treesOfPack(pack: number): PackedBlob[]
-  /** packs with tree blobs whose rows are not stored yet, newest first */
+  /** packs with tree blobs whose rows are not stored yet, newest first; not those lately marked by markPackTried */
   packsWithoutRows(limit: number): number[]
+  /** tree blobs without rows, those of tried packs included: 0 means that `flags` speaks for every tree of the index files added */
+  missingTrees(): number
   /** rows of a tree, checksum verified, or null */
   rows(tree: Uint8Array): Buffer | null
   /** OR of RowsFlag over all rows stored */
@@ -42,11 +50,28 @@ export interface LocalIndex {
   addIndexFile(name: string, json: Buffer): Promise<void>
   /** Add the blobs of a pack known from its own header only (an index file is damaged). */
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void>
+  /** Drops packs which no other index file lists, with their blobs and the rows of trees that lie nowhere else. Add new index files first: rows kept need no decoding. */
   removeIndexFiles(names: string[]): Promise<void>
+  /** Drop packs (64 hex) which are in no index file: those added by addPackHeader. Others stay. */
+  removePacks(names: string[]): Promise<void>
   putRows(batch: { id: Buffer, rows: Buffer }[]): Promise<void>
+  /** Some trees of this pack cannot be had: packsWithoutRows leaves it out for a day. */
+  markPackTried(pack: number): Promise<void>
   putSnapshots(added: Map<string, string>, removed: string[]): Promise<void>
   putDayNames(view: string, names: Map<string, string>): Promise<void>
   /** Something read from it proved wrong: throw everything away and start empty (then index files must be added again). */
   reset(reason: string): Promise<void>
+  /**
+   * Called after the index had to be started anew (damaged, deleted, disk full, reset()): index files, snapshots and names must be added again.
+   * Until then locate() gives [] and rows() null. Never called in the turn of the call that found the damage.
+   * @returns a function that ends the calls
+   */
+  onReset(callback: (reason: string) => void): () => void
+  /**
+   * A blob that ought to be known is not: read the whole index through in the worker (about a second per million blobs).
+   * @returns false if it was damaged; then it has been reset
+   */
+  check(): Promise<boolean>
+  /** Waits for writes under way. Idempotent. */
   close(): Promise<void>
 }

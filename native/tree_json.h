@@ -1,0 +1,25 @@
+// A tree's JSON -> rows, without a copy of the JSON in the JavaScript heap.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+namespace daybook {
+
+struct FreeMemory {
+  void operator()(uint8_t* data) const { free(data); }
+};
+// malloc'ed, so that it can be handed to JavaScript.
+struct RowsBuffer {
+  std::unique_ptr<uint8_t, FreeMemory> data;
+  size_t size = 0;
+};
+
+enum class TreeResult { kOk, kTree, kMemory };
+
+// Any thread. `id`: the tree's id, 32 bytes, which numbers nodes that have no inode number. Rows are sealed.
+// kTree only if the JSON is not an object with an array "nodes"; a bad node is left out and counted.
+TreeResult TreeToRows(const uint8_t* id, const uint8_t* json, size_t length, RowsBuffer* rows);
+
+}  // namespace daybook

@@ -1,0 +1,32 @@
+import type { ErrorCode } from '../errors.js'
+import { BusyError } from '../mount/unmount.js'
+
+/** What commands exit with. 10, 12 and 130 mean what they mean in restic (its "Scripting" chapter), so that its scripts can be kept. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, noRepository: 10, wrongPassword: 12, cancelled: 130, brokenPipe: 141 } as const
+
+const EXIT_OF = {
+  ERR_NOT_FOUND: EXIT.failure,
+  ERR_CORRUPT: EXIT.failure,
+  ERR_UNREACHABLE: EXIT.failure,
+  ERR_ABORTED: EXIT.cancelled,
+  ERR_WRONG_PASSWORD: EXIT.wrongPassword,
+  ERR_NO_REPOSITORY: EXIT.noRepository,
+  ERR_UNSUPPORTED: EXIT.failure,
+  ERR_USAGE: EXIT.usage,
+  ERR_INDEX: EXIT.failure,
+} as const satisfies Record<ErrorCode, number>
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof BusyError) return EXIT.failure
+  const { code } = (error ?? {}) as { code?: unknown }
+  return EXIT_OF[code as ErrorCode] ?? EXIT.failure
+}
+
+export const EXIT_CODES_HELP = `
+Exit codes:
+  0    done
+  1    failed
+  2    the command line, or what it names, is wrong
+  10   there is no repository
+  12   wrong password
+  130  cancelled (SIGINT, SIGTERM)`

@@ -1,0 +1,21 @@
+/** Options every command takes, as commander hands them over. */
+export interface GlobalOptions {
+  repo?: string
+  repositoryFile?: string
+  passwordFile?: string
+  passwordCommand?: string
+  keyHint?: string
+  insecureNoPassword?: boolean
+  cacheDir?: string
+  quiet?: boolean
+  /** how often -v was given */
+  verbose: number
+  json?: boolean
+}
+
+/** --host, --tag and --path as given; see snapshotFilter(). */
+export interface FilterOptions {
+  host?: string[]
+  tag?: string[]
+  path?: string[]
+}

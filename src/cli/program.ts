@@ -1,0 +1,146 @@
+import { readFileSync } from 'node:fs'
+import { Command, Option } from 'commander'
+import { LAYOUTS } from '../mount/options.js'
+import { EXIT_CODES_HELP } from './exit-codes.js'
+import type { GlobalOptions } from './global-options.js'
+
+/**
+ * The command line. Everything behind a command is imported only when it is used: `daybook mount` should be on its way to the
+ * repository within a tenth of a second.
+ */
+export function buildProgram(exit: (code: number) => void): Command {
+  const program = new Command('daybook')
+    .description('Every backup of a restic repository as a read-only directory tree, one directory per day.')
+    .exitOverride()
+    .configureOutput({ outputError: () => { /* main.ts reports it */ } })
+    .configureHelp({ showGlobalOptions: true })
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .version(version(), '-V, --version', 'show the version')
+  addGlobalOptions(program)
+  program.addHelpText('after', `
+Examples:
+  daybook -r /srv/restic mount ~/backup            every backup, in the foreground until Ctrl-C
+  daybook -r /srv/restic mount --daemon ~/backup   the same in the background
+  cp -a ~/backup/latest/home/anna/letter.txt .
+  daybook unmount ~/backup
+${EXIT_CODES_HELP}`)
+
+  const run = <A extends unknown[]>(action: (options: any, ...args: A) => Promise<number>) =>
+    async (...args: unknown[]) => {
+      const command = args.pop() as Command
+      args.pop()
+      exit(await action(command.optsWithGlobals(), ...args as A))
+    }
+
+  const mount = program.command('mount').argument('<dir>', 'an empty directory')
+    .summary('show the backups as a directory tree')
+    .description('Show every backup as a read-only directory tree at DIR, until it is unmounted, interrupted (Ctrl-C) or terminated.')
+    .option('--daemon', 'go on in the background, and return when the mount is ready')
+    .addOption(new Option('--layout <layout>', 'one directory per day, or as `restic mount`').choices(LAYOUTS).default('days'))
+    .option('--snapshot <id>', 'show this snapshot only (repeat for several); "latest" is the newest', collect)
+    .option('--subtree <path>', 'make this path inside each snapshot its root; nothing else can be reached')
+    .option('--owner <uid:gid>', 'show everything as owned by this user and group (names or numbers)')
+    .option('--allow-other', 'let other users in, as far as the permissions of the files go')
+    .option('--poll <seconds>', 'look for new snapshots that often; 0: only on SIGHUP', '60')
+    .option('--log-file <file>', 'with --daemon: log to this file')
+    .action(run(async (options, dir: string) => (await import('./mount.js')).mountCommand(options, dir)))
+  addFilters(mount)
+  mount.addHelpText('after', `
+Signals of the mount process:
+  SIGINT, SIGTERM  unmount; if it is in use, take it out of the tree and serve what is open to its end. A second one stops at once.
+  SIGHUP           look for new and forgotten snapshots now
+  SIGUSR1          write counters into the log
+
+Examples:
+  daybook -r /srv/restic mount ~/backup
+  daybook -r /srv/restic -p ~/.restic-password mount --daemon --host web1 ~/backup
+  daybook -r /srv/restic mount --subtree /home/anna --owner anna --allow-other /home/anna/backup
+  daybook -r /srv/restic mount --tag daily,database --tag weekly ~/backup   (daily and database) or weekly
+${EXIT_CODES_HELP}`)
+
+  program.command('unmount').alias('umount').argument('<dir>', 'where it is mounted')
+    .summary('unmount')
+    .description('Unmount a daybook mount, or the remains of one whose process died. Root may unmount all, others their own.')
+    .option('--lazy', 'also if it is in use: take it out of the tree at once; what is open goes on being served')
+    .option('--force', 'also if it is in use or hangs: what is open gets an error')
+    .action(run(async (options, dir: string) => (await import('./unmount.js')).unmountCommand(options, dir)))
+    .addHelpText('after', `
+Examples:
+  daybook unmount ~/backup
+  daybook unmount --lazy ~/backup
+${EXIT_CODES_HELP}`)
+
+  const snapshots = program.command('snapshots').argument('[id...]', 'these only; "latest" is the newest')
+    .summary('list the snapshots')
+    .description('List the snapshots, oldest first, with the names they have in a mount with the same filters.')
+    .action(run(async (options, ids: string[]) => (await import('./snapshots.js')).snapshotsCommand(options, ids)))
+  addFilters(snapshots)
+  snapshots.addHelpText('after', `
+Examples:
+  daybook -r /srv/restic snapshots
+  daybook -r /srv/restic snapshots --host web1 --tag daily --json
+${EXIT_CODES_HELP}`)
+
+  const ls = program.command('ls').argument('<snapshot>', 'a day, an id or its beginning, or "latest"; with :PATH, what is there')
+    .summary('list a directory of a snapshot')
+    .description('List a directory of a snapshot without a mount. SNAPSHOT:PATH names a file or directory in it, PATH beginning at its root.')
+    .option('-l, --long', 'with type, permissions, links, owner, size and time')
+    .option('-R, --recursive', 'everything below, one path per line')
+    .option('-0, --null', 'end each name with a NUL byte instead of a newline')
+    .action(run(async (options, target: string) => (await import('./ls.js')).lsCommand(options, target)))
+  addFilters(ls)
+  ls.addHelpText('after', `
+Names: on a terminal, what could harm it (control characters, bytes that are not UTF-8) and backslashes are shown as escapes (\\n, \\033);
+in a pipe or file names are their bytes, unchanged. With --json, a name that is not UTF-8 has its bytes in "name_base64" beside it.
+
+Examples:
+  daybook -r /srv/restic ls latest
+  daybook -r /srv/restic ls -l 2026-11-20:/home/anna
+  daybook -r /srv/restic ls -R -0 4bba301e:/etc | xargs -0 -n1 echo
+${EXIT_CODES_HELP}`)
+
+  program.command('doctor')
+    .summary('see whether this machine can mount')
+    .description('Look at what a mount needs on this machine, and say how to mend what is missing. Exits with 1 if a mount cannot work.')
+    .action(run(async options => (await import('./doctor.js')).doctorCommand(options)))
+    .addHelpText('after', `
+Examples:
+  daybook doctor
+  daybook doctor --json
+${EXIT_CODES_HELP}`)
+  return program
+}
+
+function addGlobalOptions(program: Command): void {
+  const globals = [
+    new Option('-r, --repo <repository>', 'where the repository is ($RESTIC_REPOSITORY)'),
+    new Option('--repository-file <file>', 'file that says where the repository is ($RESTIC_REPOSITORY_FILE)'),
+    new Option('-p, --password-file <file>', 'file with the password ($RESTIC_PASSWORD_FILE)'),
+    new Option('--password-command <command>', 'command that prints the password ($RESTIC_PASSWORD_COMMAND)'),
+    new Option('--key-hint <id>', 'key to try first ($RESTIC_KEY_HINT)'),
+    new Option('--insecure-no-password', 'the repository has an empty password'),
+    new Option('--cache-dir <dir>', 'where local indexes are kept ($XDG_CACHE_HOME/daybook, ~/.cache/daybook; for root /var/cache/daybook)'),
+    new Option('-q, --quiet', 'say nothing that is not asked for'),
+    new Option('-v, --verbose', 'say more; -vv: for finding faults').default(0, '').argParser((_, count: number) => count + 1),
+    new Option('--json', 'for programs: JSON on standard output, errors as JSON'),
+    new Option('--no-lock', 'accepted for the sake of scripts written for restic: daybook never locks'),
+  ]
+  for (const option of globals) program.addOption(option)
+}
+
+function addFilters(command: Command): void {
+  command
+    .option('--host <host>', 'snapshots of this host only (repeat for several; $RESTIC_HOST)', collect)
+    .option('--tag <tag,...>', 'snapshots with all these tags only (repeat for alternatives)', collect)
+    .option('--path <path>', 'snapshots that include this path only (repeat for several, all of which must be included)', collect)
+}
+
+function collect(value: string, previous: string[] = []): string[] { return [...previous, value] }
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+  return version
+}
+
+export type { GlobalOptions }

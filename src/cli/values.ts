@@ -1,0 +1,49 @@
+import { execFileSync } from 'node:child_process'
+import { DaybookError } from '../errors.js'
+
+/** Values of options, each as a person may write it. All throw DaybookError ERR_USAGE. */
+
+/** "60", "90s", "5m", "1h": seconds */
+export function parseSeconds(option: string, text: string): number {
+  const found = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text)
+  const seconds = found === null ? NaN : Number(found[1]) * { s: 1, m: 60, h: 3600 }[(found[2] ?? 's') as 's' | 'm' | 'h']
+  // Above it a timer of Node's would fire at once.
+  if (!(seconds <= 2 ** 31 / 1000)) throw new DaybookError('ERR_USAGE', `${option} ${text}: not a time`, 'examples: 60, 90s, 5m, 1h; 0 for never')
+  return seconds
+}
+
+/** Absolute, without '.', '..' and '//'; null for the whole snapshot. */
+export function parseSubtree(text: string): string | null {
+  const parts = text.split('/').filter(part => part !== '' && part !== '.')
+  if (parts.includes('..')) throw new DaybookError('ERR_USAGE', `--subtree ${text}: '..' leads out of it`)
+  return parts.length === 0 ? null : `/${parts.join('/')}`
+}
+
+/** "UID:GID", "user:group", "user" or "user:" (the user's own group). */
+export function parseOwner(text: string): { uid: number, gid: number } {
+  const [user, group, more] = text.split(':')
+  if (user === '' || more !== undefined) throw new DaybookError('ERR_USAGE', `--owner ${text}: not an owner`, 'examples: 1000:1000, anna:users, anna')
+  if (group !== undefined && group !== '') return { uid: lookUp('passwd', user)?.id ?? unknown('user', user), gid: lookUp('group', group)?.id ?? unknown('group', group) }
+  const entry = lookUp('passwd', user, true)
+  if (entry === null) unknown('user', user)
+  if (entry.gid === null) throw new DaybookError('ERR_USAGE', `--owner ${text}: no user has this number, so its group is not known`, `give it: --owner ${text}:${text}`)
+  return { uid: entry.id, gid: entry.gid }
+}
+
+/** 2^32 - 1 means "leave as it is" to chown(2). */
+const MAX_ID = 2 ** 32 - 2
+
+/** A number stands for itself, unless the entry behind it is wanted. getent also asks directory services, which /etc/passwd does not know. */
+function lookUp(database: 'passwd' | 'group', name: string, entryWanted = false): { id: number, gid: number | null } | null {
+  const number = /^\d+$/.test(name) ? Number(name) : null
+  if (number !== null && number > MAX_ID) return null
+  if (number !== null && !entryWanted) return { id: number, gid: null }
+  try {
+    const fields = execFileSync('getent', [database, '--', name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split(':')
+    return { id: Number(fields[2]), gid: database === 'passwd' ? Number(fields[3]) : null }
+  } catch {
+    return number === null ? null : { id: number, gid: null }
+  }
+}
+
+function unknown(kind: string, name: string): never { throw new DaybookError('ERR_USAGE', `--owner: there is no ${kind} ${name}`) }

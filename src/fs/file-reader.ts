@@ -1,0 +1,247 @@
+import { LRUCache } from 'lru-cache'
+import type { Push } from '../native.js'
+import { FileMap } from './file-map.js'
+import { FsError } from './fs-error.js'
+import type { BlobSource, PageCache, ReadPart } from './sources.js'
+
+const PAGE = 4096
+/** Most chunks read ahead of a sequential reader, whatever their size; about 1 MiB each. */
+const MAX_WINDOW = 24
+/** Bytes handed to the page cache but not taken yet, above which read-ahead pauses. */
+const MAX_PUSHING = 24 * 1024 * 1024
+
+/** One file being read. */
+interface OpenFile {
+  readonly node: number
+  readonly map: FileMap
+  /** chunk in which the reader is expected next; -1 before the first read */
+  expected: number
+  /** chunks to have ready ahead; 0 while the pattern is random */
+  window: number
+  /** first chunk that read-ahead has not asked for */
+  planned: number
+  /** chunk whose first page is left out, so that the reader tells us when it gets there; -1: none */
+  tripwire: number
+  /** bit per chunk: it is in the page cache, or on its way */
+  readonly pushed: Uint8Array
+}
+
+/**
+ * Contents of files. A read is answered from decoded blobs; the whole chunk behind it then goes to the page cache, so no chunk is decoded twice for
+ * one reader. A sequential reader finds the next chunks there before it asks: the window doubles with each sign of life up to the source's budget.
+ *
+ * Chunks do not end on page boundaries and the kernel takes whole pages only, so the page that two chunks share is pushed with whichever of them comes
+ * second. What was pushed is never asked for again; one page in the middle of each window is left out on purpose (the tripwire) to learn of progress.
+ */
+export class FileReader {
+  readonly #blobs: BlobSource
+  readonly #pages: PageCache
+  readonly #files = new LRUCache<number, OpenFile>({ max: 512, maxSize: 8 * 1024 * 1024, sizeCalculation: file => 256 + file.map.count * 9 })
+  /** maps of long files being made */
+  readonly #building = new Map<number, Promise<OpenFile>>()
+  #pushing = 0
+
+  constructor(blobs: BlobSource, pages: PageCache) {
+    this.#blobs = blobs
+    this.#pages = pages
+  }
+
+  /** Where the next data or hole begins, at or behind `offset`; -1: there is none (ENXIO). */
+  seek(node: number, ids: Buffer, offset: number, what: 'data' | 'hole'): number | Promise<number> {
+    const file = this.#open(node, ids)
+    return file instanceof Promise ? file.then(file => file.map.seek(offset, what)) : file.map.seek(offset, what)
+  }
+
+  /** Bytes [offset, offset + size) or less at the end of the file, as parts of blobs, to be used in this turn of the event loop. */
+  read(node: number, ids: Buffer, offset: number, size: number): ReadPart[] | Promise<ReadPart[]> {
+    const file = this.#open(node, ids)
+    return file instanceof Promise ? file.then(file => this.#readFile(file, offset, size)) : this.#readFile(file, offset, size)
+  }
+
+  #open(node: number, ids: Buffer): OpenFile | Promise<OpenFile> {
+    const known = this.#files.get(node) ?? this.#building.get(node)
+    if (known !== undefined) return known
+    const map = FileMap.build(ids, id => this.#blobs.length(id))
+    if (map instanceof FileMap) return this.#keep(node, map)
+    const building = this.#build(node, ids, map).finally(() => this.#building.delete(node))
+    this.#building.set(node, building)
+    return building
+  }
+
+  /** A blob the index does not know may be one of a new snapshot, or have moved: look once more before giving up. */
+  async #build(node: number, ids: Buffer, first: null | Promise<FileMap | null>): Promise<OpenFile> {
+    const map = await first ?? (await this.#blobs.refresh() ? await FileMap.build(ids, id => this.#blobs.length(id)) : null)
+    if (map === null) throw new FsError('EIO', 'a blob of the file is in no index file')
+    return this.#keep(node, map)
+  }
+
+  #keep(node: number, map: FileMap): OpenFile {
+    const file = { node, map, expected: -1, window: 0, planned: 0, tripwire: -1, pushed: new Uint8Array(map.count) }
+    this.#files.set(node, file)
+    return file
+  }
+
+  #readFile(file: OpenFile, offset: number, size: number): ReadPart[] | Promise<ReadPart[]> {
+    const { map } = file
+    const end = Math.min(offset + size, map.size)
+    if (offset >= end) return []
+    const first = map.chunkAt(offset)
+    const last = map.chunkAt(end - 1)
+    this.#observe(file, first, last)
+    const parts = this.#parts(file, first, last, offset, end)
+    if (parts !== null) {
+      this.#afterRead(file, first, last, offset, end)
+      return parts
+    }
+    return this.#load(file, first, last, offset, end, 3)
+  }
+
+  /** Parts from memory; null if a blob is missing there. */
+  #parts({ map }: OpenFile, first: number, last: number, offset: number, end: number): ReadPart[] | null {
+    const parts: ReadPart[] = []
+    for (let chunk = first; chunk <= last; chunk++) {
+      const from = Math.max(offset, map.start(chunk))
+      const to = Math.min(end, map.end(chunk))
+      if (from >= to) continue
+      const blob = map.isHole(chunk) ? null : this.#blobs.peek(map.id(chunk))
+      if (blob === null && !map.isHole(chunk)) return null
+      parts.push(blob, from - map.start(chunk), to - from)
+    }
+    return parts
+  }
+
+  /** `attempts`: a blob may have been evicted by the time its neighbour arrives. */
+  #load(file: OpenFile, first: number, last: number, offset: number, end: number, attempts: number): Promise<ReadPart[]> {
+    const { map } = file
+    const wanted: Buffer[] = []
+    for (let chunk = first; chunk <= last; chunk++) if (!map.isHole(chunk)) wanted.push(map.id(chunk))
+    const loaded = new Promise<void>((resolve, reject) => {
+      let missing = wanted.length
+      this.#blobs.fetch(wanted, 'demand', (_, blob) => {
+        if (blob instanceof Error) reject(blob)
+        else if (--missing === 0) resolve()
+      })
+    })
+    this.#readAhead(file, last)
+    return loaded.then(() => {
+      const parts = this.#parts(file, first, last, offset, end)
+      if (parts === null) {
+        if (attempts === 1) throw new FsError('EIO', 'no memory for the blobs of one read')
+        return this.#load(file, first, last, offset, end, attempts - 1)
+      }
+      this.#afterRead(file, first, last, offset, end)
+      return parts
+    })
+  }
+
+  /** Sequential or random? The kernel's own read-ahead arrives out of order, so a neighbour counts as next. */
+  #observe(file: OpenFile, first: number, last: number): void {
+    if (file.map.count < 2) return
+    if (file.expected === -1) file.window = first <= 1 ? 2 : 0
+    else if (Math.abs(first - file.expected) <= 1) {
+      // reads within one chunk prove nothing new, except where the tripwire lay
+      if (last > file.expected || first === file.tripwire) file.window = Math.min(MAX_WINDOW, Math.max(2, file.window * 2))
+    } else {
+      file.window = first > file.expected && first < file.planned ? file.window : 0
+      file.planned = 0
+    }
+    if (first === file.tripwire) file.tripwire = -1
+    file.expected = last
+  }
+
+  /** The answer is about to go out: the rest of its chunks follows into the page cache. */
+  #afterRead(file: OpenFile, first: number, last: number, offset: number, end: number): void {
+    this.#readAhead(file, last)
+    for (let chunk = first; chunk <= last; chunk++) {
+      const { map } = file
+      if (file.pushed[chunk] !== 0 || map.isHole(chunk)) continue
+      file.pushed[chunk] = 1
+      // what this very answer brings needs no push
+      const answered = offset <= map.start(chunk) ? Math.min(end, map.end(chunk)) : map.start(chunk)
+      if (answered < map.end(chunk)) this.#push(file, chunk, answered)
+      else this.#release(file, chunk)
+    }
+  }
+
+  #readAhead(file: OpenFile, chunk: number): void {
+    if (file.window === 0 || this.#pushing > MAX_PUSHING) return
+    const { map } = file
+    if (file.planned - chunk > file.window / 2) return
+    const from = Math.max(chunk + 1, file.planned)
+    let to = from
+    const budget = map.start(chunk) + this.#blobs.aheadBudget
+    while (to < map.count && to <= chunk + file.window && map.end(to) <= budget) to++
+    if (to <= from) return
+    const chunks: number[] = []
+    for (let next = from; next < to; next++) if (file.pushed[next] === 0 && !map.isHole(next)) chunks.push(next)
+    file.planned = to
+    if (chunks.length === 0) return
+    file.tripwire = chunks[chunks.length >>> 1]
+    this.#blobs.fetch(chunks.map(next => map.id(next)), 'ahead', (index, blob) => {
+      const next = chunks[index]
+      // refused or failed: it will be asked for, and answered or refused then
+      if (blob instanceof Error) { file.planned = Math.min(file.planned, next); return }
+      if (file.pushed[next] !== 0) return
+      file.pushed[next] = 1
+      this.#push(file, next, next === file.tripwire ? Math.floor(map.start(next) / PAGE) * PAGE + PAGE : map.start(next))
+    })
+  }
+
+  /** Push a chunk from `from` on, and the pages it shares with neighbours that are still in memory. */
+  #push(file: OpenFile, chunk: number, from: number): void {
+    const { map, node } = file
+    const blob = this.#blobs.peek(map.id(chunk))
+    if (blob === null) { file.pushed[chunk] = 0; return }
+    const items: Push[] = []
+    const start = map.start(chunk)
+    let begin = Math.ceil(from / PAGE) * PAGE
+    if (begin !== from && from === start) {
+      const shared = this.#tail(file, chunk - 1)
+      if (shared !== null) { items.push(shared); begin = from }
+    }
+    const atEnd = chunk === map.count - 1
+    const end = atEnd ? map.end(chunk) : Math.floor(map.end(chunk) / PAGE) * PAGE
+    const head = atEnd ? null : this.#head(file, chunk + 1)
+    const last = head === null ? end : map.end(chunk)
+    if (last > begin) items.push([node, begin, blob, begin - start, last - begin])
+    if (head !== null && last > begin) items.push(head)
+    this.#send(items)
+    this.#release(file, chunk)
+  }
+
+  /** The part of a pushed chunk that lies in the page it shares with the next. */
+  #tail(file: OpenFile, chunk: number): Push | null {
+    const { map, node } = file
+    if (chunk < 0 || file.pushed[chunk] === 0 || map.isHole(chunk)) return null
+    const from = Math.floor(map.end(chunk) / PAGE) * PAGE
+    const blob = from >= map.start(chunk) ? this.#blobs.peek(map.id(chunk)) : null
+    return blob === null ? null : [node, from, blob, from - map.start(chunk), map.end(chunk) - from]
+  }
+
+  /** The part of a pushed chunk that lies in the page it shares with the one before. */
+  #head(file: OpenFile, chunk: number): Push | null {
+    const { map, node } = file
+    const start = map.start(chunk)
+    const to = Math.ceil(start / PAGE) * PAGE
+    if (file.pushed[chunk] === 0 || to === start || to > map.end(chunk) || map.isHole(chunk) || chunk === file.tripwire) return null
+    const blob = this.#blobs.peek(map.id(chunk))
+    return blob === null ? null : [node, start, blob, 0, to - start]
+  }
+
+  #send(items: Push[]): void {
+    if (items.length === 0) return
+    let bytes = 0
+    for (const item of items) bytes += item[4]
+    this.#pushing += bytes
+    void this.#pages.push(items).catch(() => 0).then(() => { this.#pushing -= bytes })
+  }
+
+  /** A chunk between two pushed ones is needed no more, unless its first page was left out. */
+  #release(file: OpenFile, chunk: number): void {
+    if (file.window === 0) return
+    const done = (c: number) => c < 0 || c >= file.map.count || file.pushed[c] !== 0 || file.map.isHole(c)
+    for (let c = chunk - 1; c <= chunk + 1; c++) {
+      if (c >= 0 && c < file.map.count && c !== file.tripwire && c !== file.expected && done(c - 1) && done(c) && done(c + 1)) this.#blobs.drop(file.map.id(c))
+    }
+  }
+}

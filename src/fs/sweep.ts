@@ -1,0 +1,269 @@
+import { LRUCache } from 'lru-cache'
+import { TreeRows } from '../format/tree-rows.js'
+import type { Push } from '../native.js'
+import { NO_TREE, VIRTUAL, type Directories } from './directories.js'
+import { ZERO_CHUNK_ID } from './file-map.js'
+import { fileNode } from './node-id.js'
+import type { BlobId, BlobSource, PageCache, TreeSource } from './sources.js'
+import type { TreeHandles } from './tree-handles.js'
+
+/** Larger files are read-ahead's business once they are opened; only their first chunk is swept along. */
+const WHOLE_FILE = 4 * 1024 * 1024
+/** Bytes that may go to the page cache without a sign that somebody reads them: at first, and at most. */
+const FIRST_CREDIT = 512 * 1024
+const MAX_CREDIT = 32 * 1024 * 1024
+/** What a file costs at least, so that a million empty files do not count as nothing. */
+const FILE_COST = 4096
+/** One file of so many, and of a quarter of the credit, is left out to learn of progress. */
+const TRIPWIRE_FILES = 96
+/** ms without a read or a listing after which a sweep is over */
+const IDLE_MS = 15_000
+const BATCH = 256
+
+interface Swept {
+  readonly handle: number
+  readonly rows: TreeRows
+  /** the kernel has seen the whole listing, so it takes contents for every file */
+  known: boolean
+  /** reads of this directory's files that reached us */
+  reads: number
+  /** next position to plan, and how many are left to plan (the sweep wraps around to those before the first read) */
+  next: number
+  left: number
+  /** positions whose blob waits in memory until the directory is listed */
+  waiting: number[]
+  waitingBytes: number
+}
+
+/**
+ * Small files, ahead of a reader that goes through directories (`cp -r`, `rsync`, `tar`, `grep -r`): once two files of a directory were read, the others
+ * follow into the page cache before they are asked for; then the directories behind it in tree order are fetched and decoded, and pushed when
+ * the kernel has listed them. A whole-directory copy so sends hardly a read request.
+ *
+ * Since what was pushed is never asked for, some files (tripwires) are left out; a read of one shows that the reader is still there, and doubles the
+ * credit. A sweep without signs of life stops when its credit is used up, so a `find` behind a `cp` costs at most that.
+ */
+export class Sweep {
+  readonly #trees: TreeSource
+  readonly #blobs: BlobSource
+  readonly #pages: PageCache
+  readonly #handles: TreeHandles
+  readonly #directories: Directories
+  readonly #recent: LRUCache<number, Swept>
+  /** instance under which a tree was last listed: where the directories behind it are */
+  readonly #instances = new LRUCache<number, number>({ max: 4096 })
+  readonly #tripwires = new Set<number>()
+  /** the way to the directory planned last: in each tree, the next subdirectory to visit */
+  #path: { rows: TreeRows, next: number }[] = []
+  #credit = FIRST_CREDIT
+  /** bytes pushed since the last sign of life */
+  #unconfirmed = 0
+  /** bytes asked for and not pushed yet */
+  #outstanding = 0
+  #sinceTripwire = 0
+  #bytesSinceTripwire = 0
+  #active = false
+  #lastSign = 0
+  #loading = false
+  #batch: Push[] = []
+
+  constructor(sources: { trees: TreeSource, blobs: BlobSource, pages: PageCache, handles: TreeHandles, directories: Directories }) {
+    this.#trees = sources.trees
+    this.#blobs = sources.blobs
+    this.#pages = sources.pages
+    this.#handles = sources.handles
+    this.#directories = sources.directories
+    this.#recent = new LRUCache<number, Swept>({ max: 2048, dispose: swept => { this.#outstanding -= swept.waitingBytes; swept.waitingBytes = 0; swept.waiting = [] } })
+  }
+
+  /** A read of a small file reached us: it was not pushed, or not in time. */
+  read(handle: number, position: number, rows: Buffer): void {
+    const now = Date.now()
+    const swept = this.#sweptOf(handle, rows)
+    swept.reads++
+    const wasActive = this.#active && now - this.#lastSign < IDLE_MS
+    if (this.#tripwires.delete(handle * 2 ** 24 + position)) this.#credit = Math.min(MAX_CREDIT, this.#credit * 2)
+    this.#lastSign = now
+    if (swept.reads < 2 && !wasActive) return
+    if (!wasActive) {
+      this.#active = true
+      this.#credit = FIRST_CREDIT
+    }
+    this.#unconfirmed = 0
+    if (swept.left === swept.rows.count) {
+      swept.next = (position + 1) % swept.rows.count
+      swept.left--
+    }
+    this.#pump(swept)
+  }
+
+  /** A listing begins. */
+  listing(instance: number, handle: number): void { this.#instances.set(handle, instance) }
+
+  /** The kernel knows every file of this directory. */
+  listed(handle: number, rows: Buffer): void {
+    if (!this.#active) {
+      const swept = this.#recent.get(handle)
+      if (swept !== undefined) swept.known = true
+      else if (rows.length < 1 << 20) this.#sweptOf(handle, rows).known = true
+      return
+    }
+    if (Date.now() - this.#lastSign > IDLE_MS) { this.#stop(); return }
+    const expected = this.#recent.has(handle)
+    const swept = this.#sweptOf(handle, rows)
+    swept.known = true
+    for (const position of swept.waiting) this.#take(swept, position)
+    this.#outstanding -= swept.waitingBytes
+    swept.waiting = []
+    swept.waitingBytes = 0
+    if (!expected) { this.#path = [] }
+    this.#pump(swept)
+  }
+
+  #sweptOf(handle: number, rows: Buffer): Swept {
+    let swept = this.#recent.get(handle)
+    if (swept === undefined) {
+      const view = new TreeRows(rows)
+      swept = { handle, rows: view, known: false, reads: 0, next: 0, left: view.count, waiting: [], waitingBytes: 0 }
+      this.#recent.set(handle, swept)
+    }
+    return swept
+  }
+
+  #stop(): void {
+    this.#active = false
+    this.#path = []
+    this.#tripwires.clear()
+  }
+
+  get #room(): boolean {
+    return this.#outstanding < Math.min(this.#credit, this.#blobs.aheadBudget) && this.#unconfirmed < this.#credit * 2
+  }
+
+  /** Plan as much as credit and memory allow: the rest of `first`, then the directories behind it. */
+  #pump(first: Swept): void {
+    if (!this.#room) return
+    let swept: Swept | null = first.left > 0 ? first : this.#nextAhead(first)
+    while (swept !== null && this.#room) {
+      this.#plan(swept)
+      if (swept.left === 0) swept = this.#nextAhead(first)
+    }
+    this.#flush()
+  }
+
+  /** Ask for the blobs of the next files of a directory. */
+  #plan(swept: Swept): void {
+    const { rows, handle } = swept
+    const ids: BlobId[] = []
+    const positions: number[] = []
+    let bytes = 0
+    const limit = Math.min(this.#credit, this.#blobs.aheadBudget) - this.#outstanding
+    while (swept.left > 0 && ids.length < BATCH && bytes < limit) {
+      const position = swept.next
+      swept.next = position + 1 === rows.count ? 0 : position + 1
+      swept.left--
+      if (!rows.isRegular(position) || rows.contentCount(position) === 0) continue
+      const id = rows.content(position).subarray(0, 32)
+      if (ZERO_CHUNK_ID.equals(id)) continue
+      const cost = Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE))
+      ids.push(id)
+      positions.push(position)
+      bytes += cost
+    }
+    if (ids.length === 0) return
+    this.#outstanding += bytes
+    this.#blobs.fetch(ids, 'ahead', (index, blob) => {
+      const position = positions[index]
+      const cost = Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE))
+      if (blob instanceof Error) { this.#outstanding -= cost; return }
+      if (swept.known) {
+        this.#outstanding -= cost
+        this.#take(swept, position)
+      } else if (this.#recent.peek(handle) === swept) {
+        swept.waiting.push(position)
+        swept.waitingBytes += cost
+      } else this.#outstanding -= cost
+    })
+  }
+
+  /** Into the page cache with this file, unless it is to be a tripwire. */
+  #take({ handle, rows }: Swept, position: number): void {
+    const size = rows.size(position)
+    const id = rows.content(position).subarray(0, 32)
+    const blob = this.#blobs.peek(id)
+    if (blob === null) return
+    this.#sinceTripwire++
+    this.#bytesSinceTripwire += size
+    if (this.#sinceTripwire >= TRIPWIRE_FILES || this.#bytesSinceTripwire > this.#credit / 4) {
+      this.#sinceTripwire = 0
+      this.#bytesSinceTripwire = 0
+      this.#tripwires.add(handle * 2 ** 24 + position)
+      return
+    }
+    // the node's size is what the kernel believes: never more than that, and of a longer file whole pages only
+    const whole = rows.contentCount(position) === 1 && blob.length === size
+    const length = whole ? size : Math.floor(Math.min(blob.length, size) / 4096) * 4096
+    if (length === 0) return
+    this.#unconfirmed += Math.max(FILE_COST, length)
+    this.#batch.push([fileNode(handle, position, rows.hasXattrs(position)), 0, blob, 0, length])
+    if (whole) this.#dropAfterFlush.push(id)
+    if (this.#batch.length === 1) queueMicrotask(() => this.#flush())
+    else if (this.#batch.length >= BATCH) this.#flush()
+  }
+
+  readonly #dropAfterFlush: BlobId[] = []
+
+  #flush(): void {
+    if (this.#batch.length === 0) return
+    const batch = this.#batch
+    this.#batch = []
+    void this.#pages.push(batch).catch(() => 0)
+    for (const id of this.#dropAfterFlush) this.#blobs.drop(id)
+    this.#dropAfterFlush.length = 0
+  }
+
+  /** The next directory in tree order behind the one planned last, fetched from the index; null if there is none, or not yet. */
+  #nextAhead(from: Swept): Swept | null {
+    if (this.#loading) return null
+    if (this.#path.length === 0 && !this.#startPath(from)) return null
+    while (this.#path.length > 0) {
+      const top = this.#path[this.#path.length - 1]
+      if (top.next >= top.rows.directoryPositions.length) { this.#path.pop(); continue }
+      const id = top.rows.subtree(top.rows.directoryPositions[top.next])
+      if (id === null) { top.next++; continue }
+      const rows = this.#trees.peek(id)
+      if (rows === null) {
+        this.#loading = true
+        this.#trees.load(id).catch(() => { top.next++ }).then(() => {
+          this.#loading = false
+          if (this.#active) this.#pump(from)
+        })
+        return null
+      }
+      top.next++
+      const swept = this.#sweptOf(this.#handles.of(id), rows)
+      this.#path.push({ rows: swept.rows, next: 0 })
+      if (swept.left > 0) return swept
+    }
+    return null
+  }
+
+  /** From a directory's place in its snapshot: its own subdirectories come next, then what is behind it in its parents. */
+  #startPath(from: Swept): boolean {
+    let instance = this.#instances.get(from.handle)
+    if (instance === undefined) return false
+    const path = [{ rows: from.rows, next: 0 }]
+    for (;;) {
+      const parent = this.#directories.parent(instance)
+      const tree = this.#directories.exists(parent) ? this.#directories.tree(parent) : VIRTUAL
+      if (tree === VIRTUAL || tree === NO_TREE) break
+      const rows = this.#trees.peek(this.#handles.id(tree))
+      if (rows === null) break
+      const view = new TreeRows(rows)
+      path.unshift({ rows: view, next: view.ordinal(this.#directories.position(instance)) + 1 })
+      instance = parent
+    }
+    this.#path = path
+    return true
+  }
+}

@@ -1,0 +1,96 @@
+import type Database from 'better-sqlite3'
+import { AddIndexFile } from './add-index-file.js'
+import { checkIndex } from './check-index.js'
+import { textChecksum } from './checksum.js'
+import { close, openDatabase } from './database.js'
+import { MovedIndexError } from './failure.js'
+import type { Job } from './jobs.js'
+import { identity } from './location.js'
+import { RemovePacks } from './remove-packs.js'
+import { RowsTable } from './rows-table.js'
+import { Transactions } from './transactions.js'
+
+/** The writing side, in the worker thread. Every job may be done twice with the same outcome, and none is one long transaction. */
+export class Store {
+  readonly #file: string
+  readonly #identity: string
+  readonly #db: Database.Database
+  readonly #transactions: Transactions
+  readonly #add: AddIndexFile
+  readonly #remove: RemovePacks
+  readonly #rows: RowsTable
+
+  /** @param expected identity of the file the readers have open */
+  constructor(file: string, expected: string) {
+    this.#file = file
+    this.#identity = expected
+    this.#db = openDatabase(file, { cacheKiB: 16384, busyMs: 10_000, expected }).db
+    try {
+      // About 8 MiB: pages changed often are written back once. The log is cut when it has grown beyond, because readers were in the way.
+      this.#db.pragma('wal_autocheckpoint = 1000')
+      this.#db.pragma('journal_size_limit = 33554432')
+      this.#transactions = new Transactions(this.#db)
+      this.#rows = new RowsTable(this.#db, this.#transactions)
+      this.#remove = new RemovePacks(this.#db, this.#transactions)
+      this.#add = new AddIndexFile(this.#db, this.#transactions)
+    } catch (error) {
+      close(this.#db)
+      throw error
+    }
+  }
+
+  /** @throws CorruptError where the input cannot be understood; everything else is for classify() */
+  run(job: Job): void {
+    // Deleted or replaced: nobody would find what is written here.
+    if (job.kind !== 'close' && identity(this.#file) !== this.#identity) throw new MovedIndexError(`${this.#file} has moved`)
+    switch (job.kind) {
+      case 'addIndexFile': return this.#add.fromJson(job.name, job.json)
+      case 'addPackHeader': return this.#add.fromHeader(job.name, job.ids, job.fields)
+      case 'removeIndexFiles': return this.#remove.ofIndexFiles(job.names)
+      case 'removePacks': return this.#remove.ofHeaders(job.names)
+      case 'putRows': return this.#rows.put(job.ids, job.lengths, job.rows)
+      case 'deleteRows': return this.#rows.delete(job.ids)
+      case 'markPackTried': return this.#markPackTried(job.pack)
+      case 'putSnapshots': return this.#putSnapshots(job.added, job.removed)
+      case 'putDayNames': return this.#putDayNames(job.view, job.names)
+      case 'check': return checkIndex(this.#db)
+      case 'close': return this.close()
+    }
+  }
+
+  /** After a job: the log has outgrown its limit when the checkpoints found readers in it each time. */
+  tidy(): void {
+    const pages = (this.#db.pragma('wal_checkpoint(PASSIVE)') as { log: number }[])[0].log
+    if (pages > 8000) this.#db.pragma('wal_checkpoint(TRUNCATE)')
+  }
+
+  close(): void { close(this.#db) }
+
+  #markPackTried(pack: number): void {
+    this.#transactions.write(() => {
+      this.#db.prepare('UPDATE packs SET tried = ? WHERE pack = ?').run(Math.floor(Date.now() / 1000), pack)
+    })
+  }
+
+  #putSnapshots(added: [string, string][], removed: string[]): void {
+    const put = this.#db.prepare('INSERT OR REPLACE INTO snapshots (name, json, checksum) VALUES (?, ?, ?)')
+    const remove = this.#db.prepare('DELETE FROM snapshots WHERE name = ?')
+    const removeNames = this.#db.prepare('DELETE FROM day_names WHERE snapshot = ?')
+    this.#transactions.write(() => {
+      for (const [name, json] of added) put.run(name, json, textChecksum(name, json))
+      for (const name of removed) {
+        remove.run(name)
+        // The primary key leads with the view, but there are only as many names as snapshots.
+        removeNames.run(name)
+      }
+    })
+  }
+
+  #putDayNames(view: string, names: [string, string][]): void {
+    const put = this.#db.prepare('INSERT OR REPLACE INTO day_names (view, snapshot, name, checksum) VALUES (?, ?, ?, ?)')
+    this.#transactions.write(() => {
+      for (const [snapshot, name] of names) put.run(view, snapshot, name, textChecksum(view, snapshot, name))
+    })
+  }
+}
+

@@ -1,0 +1,69 @@
+import { DaybookError } from '../errors.js'
+import { isDaybook, mountAt, readMountTable } from './mount-table.js'
+import type { MountOptions, RunningMount } from './options.js'
+import { raiseReadAhead } from './read-ahead-kb.js'
+import { handleSignals, exitCodes } from './signals.js'
+import { unmountEntry } from './unmount.js'
+
+/** What a mount process has to tell a person or a parent process. */
+export type MountEvent =
+  | { readonly type: 'ready', readonly mountpoint: string, readonly snapshots: number, readonly newest: string | null }
+  /** told to leave, but somebody uses the mount: it is out of the tree, what is open is still served */
+  | { readonly type: 'busy', readonly mountpoint: string }
+  /** `errno`: 0 after an unmount */
+  | { readonly type: 'ended', readonly mountpoint: string, readonly errno: number }
+
+/**
+ * The life of a mount: start it, serve it until it is unmounted, told to leave, or broken. Belongs to a process of its own.
+ * @returns what the process should exit with
+ * @throws what startMount throws, before 'ready' only
+ */
+export async function runMount(options: MountOptions, tell: (event: MountEvent) => void): Promise<number> {
+  const { log, mountpoint } = options
+  let running: RunningMount | null = null
+  const unguard = guardAgainstCrashes(options, () => running)
+  const signals = handleSignals({ log, early: () => leaveBeforeReady(mountpoint), busy: () => tell({ type: 'busy', mountpoint }) })
+  try {
+    const [{ native }, { startMount }] = await Promise.all([import('../native.js'), import('./serve.js')])
+    native.forbidCoreDumps()
+    const mount: RunningMount = running = await startMount(options)
+    const entry = mountAt(readMountTable(), mountpoint)
+    if (entry !== null && isDaybook(entry) && process.getuid!() === 0) raiseReadAhead(entry.device, log)
+    signals.serving(mount)
+    tell({ type: 'ready', mountpoint, ...mount.summary() })
+    const errno = await mount.closed
+    tell({ type: 'ended', mountpoint, errno })
+    return signals.exitCode() ?? (errno === 0 ? 0 : exitCodes.failure)
+  } finally {
+    signals.release()
+    unguard()
+  }
+}
+
+/** Told to go while starting: the kernel's mount may or may not be there already; nobody uses it yet. */
+async function leaveBeforeReady(mountpoint: string): Promise<never> {
+  const entry = mountAt(readMountTable(), mountpoint)
+  if (entry !== null && isDaybook(entry)) await unmountEntry(entry, mountpoint, true).catch(() => {})
+  return process.exit(exitCodes.cancelled)
+}
+
+/**
+ * A fault nobody foresaw: what is true of the state afterwards is unknown, so nothing more is served. The mountpoint is left clean, since a
+ * dead mount would give every `ls` of the parent directory an error until somebody comes and unmounts it.
+ */
+function guardAgainstCrashes({ log, mountpoint }: MountOptions, running: () => RunningMount | null): () => void {
+  let crashing = false
+  const crash = (fault: string) => (error: unknown) => {
+    if (crashing) return
+    crashing = true
+    const mount = running()
+    if (mount === null && error instanceof DaybookError) log.error(error.message, { hint: error.hint })
+    else log.error(fault, { mountpoint, error })
+    try { mount?.detach() } catch (second) { log.error('cannot unmount', { mountpoint, error: second }) }
+    process.removeAllListeners('SIGTERM').removeAllListeners('SIGINT')
+    process.exit(exitCodes.failure)
+  }
+  const listeners = { uncaughtException: crash('uncaught exception'), unhandledRejection: crash('unhandled rejection') }
+  for (const [event, listener] of Object.entries(listeners)) process.on(event, listener)
+  return () => { for (const [event, listener] of Object.entries(listeners)) process.off(event, listener) }
+}

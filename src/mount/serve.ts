@@ -1,0 +1,247 @@
+import { spawn } from 'node:child_process'
+import { openBackend } from '../backend/open-backend.js'
+import { DaybookError } from '../errors.js'
+import { RowsFlag } from '../format/tree-rows.js'
+import type { Snapshot } from '../format/snapshot.js'
+import { FileSystem } from '../fs/file-system.js'
+import { daysLayout, resticLayout, type LayoutDirectory } from '../fs/layout.js'
+import { Transport } from '../fuse/libfuse3/transport.js'
+import { openIndex } from '../index/open-index.js'
+import { native } from '../native.js'
+import { BlobLoader } from '../repository/blob-loader.js'
+import { filterSnapshots } from '../repository/filter.js'
+import { openRepository } from '../repository/open.js'
+import { Prefetch } from '../repository/prefetch.js'
+import { IndexSync } from '../repository/sync-index.js'
+import { TreeLoader } from '../repository/tree-loader.js'
+import type { MountOptions, RunningMount } from './options.js'
+import { SnapshotRoots } from './snapshot-roots.js'
+import { mountAt, readMountTable } from './mount-table.js'
+import { unmountEntry } from './unmount.js'
+import { viewOf } from './view.js'
+
+/** What `ls` asks of every file, and most files of most backups do not have. */
+const ACL_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default']
+const SELINUX_XATTR = 'security.selinux'
+/** umount2(2) */
+const MNT_DETACH = 2
+
+/**
+ * Open a repository and serve it at the mountpoint, from this process's event loop. Ready as soon as the list of snapshots is known: index files
+ * and trees are read in the background, and whoever needs one sooner waits for it alone.
+ * @throws DaybookError, or Error with code and errno when the kernel refuses the mount; nothing is left behind then
+ */
+export async function startMount(options: MountOptions): Promise<RunningMount> {
+  const mount = new Mount(options)
+  try {
+    await mount.start()
+    return mount
+  } catch (error) {
+    await mount.stop()
+    throw error
+  }
+}
+
+class Mount implements RunningMount {
+  readonly mountpoint: string
+  readonly closed: Promise<number>
+  readonly #options: MountOptions
+  readonly #abort = new AbortController()
+  /** undone in reverse order by stop() */
+  readonly #opened: (() => void | Promise<void>)[] = []
+  readonly #transport: Transport
+  #fs!: FileSystem
+  #sync!: IndexSync
+  #trees!: TreeLoader
+  #roots!: SnapshotRoots
+  #putDayNames: (names: Map<string, string>) => Promise<void> = async () => {}
+  #dayNames = new Map<string, string>()
+  #flatHost: string | null = null
+  #snapshots: readonly Snapshot[] = []
+  #shown = ''
+  #newest: string | null = null
+  #indexLoaded: Promise<unknown> = Promise.resolve()
+  #refreshing: Promise<void> | null = null
+  #stopped: Promise<void> | null = null
+
+  constructor(options: MountOptions) {
+    this.#options = options
+    this.mountpoint = options.mountpoint
+    this.#transport = new Transport({
+      mountpoint: Buffer.from(options.mountpoint), source: 'daybook', allowOther: options.allowOther, owner: options.owner, log: options.log,
+    })
+    this.closed = this.#transport.closed.then(async errno => {
+      await this.stop()
+      return errno
+    })
+  }
+
+  async start(): Promise<void> {
+    const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
+    const { signal } = this.#abort
+    const backend = openBackend(access.location)
+    this.#opened.push(() => backend.close())
+    const prefetch = new Prefetch(backend, { signal })
+    const password = Buffer.from(await access.password())
+    const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal }).finally(() => password.fill(0))
+    this.#opened.push(() => repository.close())
+    const index = await openIndex({ cacheDir, repositoryId: repository.id, log })
+    this.#opened.push(() => index.close())
+    const sync = this.#sync = new IndexSync(repository, index, { signal, log })
+    this.#opened.push(() => sync.close())
+
+    // An index that is still being filled answers for nothing: who misses a blob waits for that first.
+    const learn = async (): Promise<boolean> => {
+      if (await settledSoon(this.#indexLoaded)) return this.#learnMore()
+      await this.#indexLoaded
+      return true
+    }
+    const { keys } = repository
+    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, log, signal })
+    this.#opened.push(() => blobs.close())
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, log, signal })
+    this.#opened.push(() => trees.close())
+    this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
+    this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })
+    this.#opened.push(() => this.#transport.close())
+
+    const view = viewOf(this.#options, this.#options.subtree)
+    this.#dayNames = index.dayNames(view)
+    this.#putDayNames = names => index.putDayNames(view, names)
+
+    await sync.syncSnapshots()
+    this.#indexLoaded = sync.syncIndexFiles()
+    this.#indexLoaded.catch((error: Error) => { if (!signal.aborted) log.error(`cannot read the index: ${error.message}`) })
+    if (this.#options.subtree !== null) await this.#indexLoaded
+    await this.#show()
+    this.#transport.mount(this.#fs)
+
+    const absent = () => this.#transport.setAbsentXattrs(absentXattrs(trees, allowOther))
+    trees.onComplete(absent)
+    trees.onFlags(absent)
+    void this.#indexLoaded.then(() => this.#indexChanged()).catch(() => {})
+    if (pollSeconds > 0) {
+      const timer = setInterval(() => void this.refresh().catch((error: Error) => log.warn(`cannot look for new snapshots: ${error.message}`)), pollSeconds * 1000)
+      this.#opened.push(() => clearInterval(timer))
+    }
+  }
+
+  refresh(): Promise<void> {
+    return this.#refreshing ??= this.#refresh().finally(() => { this.#refreshing = null })
+  }
+
+  async #refresh(): Promise<void> {
+    await this.#indexLoaded.catch(() => {})
+    const { newIndexFiles, removedIndexFiles } = await this.#sync.refresh()
+    if (newIndexFiles + removedIndexFiles > 0) this.#indexChanged()
+    await this.#show()
+  }
+
+  async #learnMore(): Promise<boolean> {
+    const { newIndexFiles, removedIndexFiles, recovery } = await this.#sync.refresh()
+    const learnt = newIndexFiles + removedIndexFiles + await recovery
+    if (learnt > 0) this.#indexChanged()
+    return learnt > 0
+  }
+
+  #indexChanged(): void {
+    this.#trees.indexChanged()
+    // until the new trees have been seen, nobody can say which attributes are on no file
+    this.#transport.setAbsentXattrs(absentXattrs(this.#trees, this.#options.allowOther))
+    void this.#trees.fillInBackground().catch((error: Error) => { if (!this.#abort.signal.aborted) this.#options.log.warn(`cannot index all trees: ${error.message}`) })
+  }
+
+  /** Bring the tree in line with the snapshots there are. */
+  async #show(): Promise<void> {
+    const { snapshots, missing } = filterSnapshots(this.#sync.snapshots, this.#options)
+    for (const name of missing) this.#options.log.warn(`no snapshot ${name}`)
+    const shown = await this.#roots.prepare(snapshots)
+    const fingerprint = shown.map(({ id }) => id).join()
+    if (fingerprint === this.#shown && this.#shown !== '') return
+    this.#shown = fingerprint
+    this.#snapshots = shown
+    const changes = this.#fs.show(this.#layout(shown), snapshot => this.#roots.of(snapshot))
+    const byParent = new Map<number, string[]>()
+    for (const change of changes) {
+      const parent = this.#fs.nodeOfChange(change)
+      byParent.set(parent, [...byParent.get(parent) ?? [], change.name])
+    }
+    for (const [parent, names] of byParent) void this.#transport.changed(parent, names).catch(() => {})
+  }
+
+  #layout(snapshots: readonly Snapshot[]): LayoutDirectory {
+    if (this.#options.layout === 'restic') {
+      this.#newest = snapshots.at(-1)?.time ?? null
+      return resticLayout(snapshots)
+    }
+    if (this.#flatHost === null) {
+      const hosts = new Set(snapshots.map(({ hostname }) => hostname))
+      this.#flatHost = hosts.size === 1 ? [...hosts][0] : hosts.size > 1 ? '\0' : null
+    }
+    const { root, names } = daysLayout(snapshots, this.#dayNames, this.#flatHost)
+    this.#dayNames = names
+    void this.#putDayNames(names).catch(() => {})
+    const newest = snapshots.at(-1)
+    this.#newest = newest === undefined ? null : names.get(newest.id) ?? null
+    return root
+  }
+
+  async unmount(): Promise<'unmounted' | 'busy'> {
+    const entry = mountAt(readMountTable(), this.mountpoint)
+    if (entry === null) return 'unmounted'
+    try {
+      await unmountEntry(entry, this.mountpoint, false)
+      return 'unmounted'
+    } catch (error) {
+      if ((error as DaybookError).code === 'ERR_ABORTED') return 'busy'
+      throw error
+    }
+  }
+
+  detach(): void {
+    try {
+      native.umount2(Buffer.from(this.mountpoint), MNT_DETACH)
+    } catch {
+      // an ordinary user's mount is fusermount3's to unmount; nobody waits for it, since this may be the last thing the process does
+      spawn('fusermount3', ['-u', '-z', '--', this.mountpoint], { stdio: 'ignore', detached: true }).on('error', () => {}).unref()
+    }
+  }
+
+  stop(): Promise<void> { return this.#stopped ??= this.#stop() }
+
+  async #stop(): Promise<void> {
+    this.#abort.abort(new DaybookError('ERR_ABORTED', 'the mount ends'))
+    this.#transport.close()
+    for (const close of this.#opened.reverse()) {
+      try { await close() } catch (error) { this.#options.log.debug(`closing: ${(error as Error).message}`) }
+    }
+  }
+
+  summary(): { snapshots: number, newest: string | null } { return { snapshots: this.#snapshots.length, newest: this.#newest } }
+  stats(): Record<string, number> { return this.#transport.stats() }
+}
+
+/**
+ * Names of attributes that are on no file of the repository, which ls may be told: told once that the device knows no such name, it stops asking
+ * for every file. Only once all trees were seen; and with the kernel's permission check on, never for ACLs, which it would take for an error.
+ */
+function absentXattrs(trees: { complete: boolean, flags: number }, permissionCheck: boolean): string[] {
+  if (!trees.complete) return []
+  return [
+    ...(trees.flags & RowsFlag.selinux ? [] : [SELINUX_XATTR]),
+    ...(trees.flags & RowsFlag.acl || permissionCheck ? [] : ACL_XATTRS),
+  ]
+}
+
+/** For df: what the newest snapshot holds, as far as the program that wrote it said so. */
+function usageOf(snapshots: readonly Snapshot[]): { bytes: number, files: number } {
+  const summary = snapshots.at(-1)?.summary as { total_bytes_processed?: unknown, total_files_processed?: unknown } | null | undefined
+  const count = (value: unknown) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
+  return { bytes: count(summary?.total_bytes_processed), files: count(summary?.total_files_processed) }
+}
+
+/** Has the promise settled already? */
+async function settledSoon(promise: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol('pending')
+  return await Promise.race([promise.catch(() => {}), Promise.resolve(pending)]) !== pending
+}

@@ -1,0 +1,163 @@
+import { BLOB_OVERHEAD } from '../format/limits.js'
+import type { BlobLocation } from '../index/index.js'
+
+/** Limits of a plan, in bytes. What is best depends on what a request costs. */
+export interface PlanLimits {
+  /** bytes nobody wants that are read rather than starting another read */
+  readonly maxGap: number
+  /** longest read, unless a single blob is longer */
+  readonly maxRange: number
+  /** most bytes of plaintext out of one read, unless a single blob has more: what compresses well is read in shorter pieces */
+  readonly maxPlain: number
+  /** longest first read of a pack; each following one may be twice as long, so that decoding begins early */
+  readonly firstRange: number
+}
+
+/** A request costs microseconds; reads of a few MiB let the decoding of one overlap with the next. */
+export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 4 << 20, maxPlain: 6 << 20, firstRange: 1 << 20 }
+/** A request costs a round trip: as long as a MiB or more takes to arrive. */
+export const REMOTE_LIMITS: PlanLimits = { maxGap: 1 << 20, maxRange: 32 << 20, maxPlain: 64 << 20, firstRange: 4 << 20 }
+
+/** Where most of a stretch of a pack is wanted, gaps this many times as long are bridged, so that a pack wanted nearly whole is read whole. */
+const DENSE_GAP_FACTOR = 8
+const DENSE_SHARE = 0.75
+
+export interface PlannedRead {
+  readonly pack: number
+  readonly offset: number
+  readonly length: number
+  /** numbers of wanted blobs, ascending by offset */
+  readonly members: number[]
+  /** of each member, the copy to take */
+  readonly locations: BlobLocation[]
+}
+
+/** Bytes of plaintext, as the index has it. */
+export function plainLength(location: BlobLocation): number {
+  return location.plainLength > 0 ? location.plainLength : location.length - BLOB_OVERHEAD
+}
+
+/**
+ * Which ranges of which packs to read for these blobs: grouped by pack, by offset, gaps bridged, long ranges split.
+ * `wanted[i]` are the copies of one blob, best first; of several, the one that shares a read with others is taken.
+ * Each wanted blob that has a copy is a member of exactly one read. Reads come in the order in which their first member was wanted.
+ */
+export function planReads(wanted: readonly (readonly BlobLocation[])[], limits: PlanLimits): PlannedRead[] {
+  const chosen = chooseCopies(wanted, limits.maxGap)
+  const reads: { read: PlannedRead, first: number }[] = []
+  for (const [pack, members] of groupByPack(chosen)) planPack(pack, members, chosen, limits, reads)
+  if (reads.length > 1) reads.sort((a, b) => a.first - b.first)
+  return reads.map(({ read }) => read)
+}
+
+type Chosen = (BlobLocation | undefined)[]
+
+function groupByPack(chosen: Chosen): Map<number, number[]> {
+  const groups = new Map<number, number[]>()
+  let pack: number | undefined
+  let group: number[] = []
+  for (let i = 0; i < chosen.length; i++) {
+    const location = chosen[i]
+    if (location === undefined) continue
+    if (location.pack !== pack) {
+      pack = location.pack
+      const known = groups.get(pack)
+      if (known === undefined) groups.set(pack, group = [])
+      else group = known
+    }
+    group.push(i)
+  }
+  return groups
+}
+
+function planPack(pack: number, members: number[], chosen: Chosen, limits: PlanLimits, out: { read: PlannedRead, first: number }[]): void {
+  sortByOffset(members, chosen)
+  const bridge = longestGap(members, chosen, limits.maxGap)
+  let limit = Math.min(limits.firstRange, limits.maxRange)
+  for (let i = 0; i < members.length;) {
+    const { offset, length } = chosen[members[i]]!
+    let end = offset + length
+    let first = members[i]
+    let plain = plainLength(chosen[first]!)
+    let next = i + 1
+    for (; next < members.length; next++) {
+      const location = chosen[members[next]]!
+      const nextEnd = Math.max(end, location.offset + location.length)
+      plain += plainLength(location)
+      if (location.offset - end > bridge || nextEnd - offset > limit || plain > limits.maxPlain) break
+      end = nextEnd
+      if (members[next] < first) first = members[next]
+    }
+    const taken = i === 0 && next === members.length ? members : members.slice(i, next)
+    out.push({ read: { pack, offset, length: end - offset, members: taken, locations: taken.map(member => chosen[member]!) }, first })
+    i = next
+    limit = Math.min(limit * 2, limits.maxRange)
+  }
+}
+
+// What is read in order is mostly stored in order, so the check saves the sort.
+function sortByOffset(members: number[], chosen: Chosen): void {
+  for (let i = 1; i < members.length; i++) {
+    if (chosen[members[i]]!.offset < chosen[members[i - 1]]!.offset) {
+      members.sort((a, b) => chosen[a]!.offset - chosen[b]!.offset)
+      return
+    }
+  }
+}
+
+function longestGap(members: number[], chosen: Chosen, maxGap: number): number {
+  let bytes = 0
+  for (const member of members) bytes += chosen[member]!.length
+  const last = chosen[members[members.length - 1]]!
+  const span = last.offset + last.length - chosen[members[0]]!.offset
+  return bytes >= span * DENSE_SHARE ? maxGap * DENSE_GAP_FACTOR : maxGap
+}
+
+/** Blobs with one copy decide which packs are read; those with several join them, else they gather in the pack that holds most of them. */
+function chooseCopies(wanted: readonly (readonly BlobLocation[])[], maxGap: number): Chosen {
+  const chosen: Chosen = new Array(wanted.length)
+  const undecided: number[] = []
+  for (let i = 0; i < wanted.length; i++) {
+    chosen[i] = wanted[i][0]
+    if (wanted[i].length > 1) undecided.push(i)
+  }
+  if (undecided.length === 0) return chosen
+
+  for (const i of undecided) chosen[i] = undefined
+  const decided = groupByPack(chosen)
+  for (const members of decided.values()) sortByOffset(members, chosen)
+  const candidates = new Map<number, number>()
+  for (const i of undecided) {
+    for (const { pack } of wanted[i]) candidates.set(pack, (candidates.get(pack) ?? 0) + 1)
+  }
+  // `chosen` grows below, the groups do not: a blob joins what was certain, not another guess.
+  for (const i of undecided) {
+    let best = wanted[i][0]
+    let bestScore = -1
+    for (const location of wanted[i]) {
+      const members = decided.get(location.pack)
+      const shares = members !== undefined && distance(members, chosen, location) <= maxGap
+      const score = (shares ? wanted.length + 1 : 0) + candidates.get(location.pack)!
+      if (score > bestScore) {
+        best = location
+        bestScore = score
+      }
+    }
+    chosen[i] = best
+  }
+  return chosen
+}
+
+/** Bytes between a range and the nearest of the members, which are sorted by offset. */
+function distance(members: number[], chosen: Chosen, { offset, length }: BlobLocation): number {
+  let low = 0
+  let high = members.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (chosen[members[middle]]!.offset < offset) low = middle + 1
+    else high = middle
+  }
+  const behind = low < members.length ? chosen[members[low]]!.offset - (offset + length) : Infinity
+  const before = low > 0 ? chosen[members[low - 1]]! : undefined
+  return Math.min(behind, before === undefined ? Infinity : offset - (before.offset + before.length))
+}

@@ -1,0 +1,407 @@
+import { LRUCache } from 'lru-cache'
+import type { ReadBackend } from '../backend/backend.js'
+import { CorruptError, NotFoundError } from '../errors.js'
+import type { BlobId, TreeSource } from '../fs/sources.js'
+import type { BlobLocation, LocalIndex, PackedBlob } from '../index/index.js'
+import type { Native } from '../native.js'
+import { abortedError } from '../util/abort.js'
+import { Budget } from '../util/concurrency.js'
+import { idKey, keyHex } from '../util/id-key.js'
+import type { Logger } from '../util/log.js'
+import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
+import { RowsStore } from './rows-store.js'
+import { SharedRefresh } from './shared-refresh.js'
+import { TreePack } from './tree-pack.js'
+
+export interface TreeLoaderOptions {
+  readonly backend: ReadBackend
+  /** 64 bytes, as native.decodeTrees takes them */
+  readonly keys: Uint8Array
+  readonly index: Pick<LocalIndex, 'locate' | 'packName' | 'treesOfPack' | 'packsWithoutRows' | 'missingTrees' | 'markPackTried' | 'rows' | 'putRows' | 'flags'>
+  readonly native: Pick<Native, 'decodeTrees'>
+  /** list index files again; true if something new was learnt */
+  readonly refresh: () => Promise<boolean>
+  readonly log: Logger
+  /** closes the loader */
+  readonly signal?: AbortSignal
+  /** bytes of rows kept in memory */
+  readonly memoryBytes?: number
+  /** bytes of rows that may wait for the index's worker */
+  readonly queueBytes?: number
+  /** bytes of a pack read and decoded at once */
+  readonly sliceBytes?: number
+}
+
+/** Bookkeeping per tree in memory. */
+const ROWS_OVERHEAD = 256
+/** Unfinished packs whose list of trees is kept; a list is a few MB at most. */
+const MAX_PACKS = 16
+/** Bytes of ranges, JSON and rows being decoded at once. */
+const DECODE_BYTES = 24 << 20
+const FLAGS_OFFSET = 24
+
+/**
+ * TreeSource over a repository's packs and its local index.
+ *
+ * Packs of trees are cut into slices of about a MiB. The slice that holds a wanted tree is read and decoded as a whole, as its neighbours
+ * are likely to be wanted next and cost next to nothing; then the rest of that pack follows in the background, then, after fillInBackground(),
+ * all other packs whose rows the index lacks. The background has one slice under way, and none begins while somebody waits for a tree.
+ */
+export class TreeLoader implements TreeSource {
+  readonly #options: TreeLoaderOptions
+  readonly #sliceBytes: number
+  readonly #memory: LRUCache<string, Buffer>
+  /** the last tree too large for #memory */
+  #large: { key: string, rows: Buffer } | null = null
+  readonly #store: RowsStore
+  readonly #refresh: SharedRefresh
+  readonly #decoding = new Budget(DECODE_BYTES)
+  readonly #abort = new AbortController()
+  readonly #onAbort = () => { void this.close() }
+
+  readonly #loading = new Map<string, Promise<Buffer>>()
+  /** unfinished packs by number, the last demanded one last */
+  readonly #packs = new Map<number, TreePack>()
+  /** finished packs which packsWithoutRows may still list: not stored yet, or some trees cannot be had */
+  readonly #finished = new Map<number, 'storing' | 'stored' | 'failed'>()
+  #demand = 0
+  #idle: (() => void) | null = null
+  #filling: Promise<void> | null = null
+  /** there may be something to do since the filling last looked */
+  #more = false
+  #fillAll = false
+  #paused = false
+
+  #flags = 0
+  #complete = false
+  readonly #flagsListeners = new Set<(flags: number) => void>()
+  readonly #completeListeners = new Set<() => void>()
+  #closed: Promise<void> | null = null
+
+  constructor(options: TreeLoaderOptions) {
+    this.#options = options
+    this.#sliceBytes = options.sliceBytes ?? 1 << 20
+    this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 16 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
+    this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 16 << 20)
+    this.#refresh = new SharedRefresh(options.refresh)
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+    if (options.signal?.aborted) void this.close()
+  }
+
+  /** Only after fillInBackground(): before the first index files are added, nothing is missing either. */
+  get complete(): boolean { return this.#complete }
+  get flags(): number { return this.#flags | this.#options.index.flags }
+
+  peek(id: BlobId): Buffer | null {
+    const key = idKey(id)
+    const known = this.#memory.get(key) ?? (this.#large?.key === key ? this.#large.rows : undefined) ?? this.#store.get(key)
+    if (known !== undefined) return known
+    const rows = this.#options.index.rows(id)
+    if (rows !== null) this.#remember(key, rows)
+    return rows
+  }
+
+  load(id: BlobId): Promise<Buffer> {
+    const key = idKey(id)
+    const loading = this.#loading.get(key)
+    if (loading !== undefined) return loading
+    if (this.#closed !== null) return Promise.reject(abortedError())
+    const rows = this.peek(id)
+    if (rows !== null) return Promise.resolve(rows)
+    const load = this.#load(key, Buffer.from(id)).finally(() => this.#loading.delete(key))
+    this.#loading.set(key, load)
+    return load
+  }
+
+  /**
+   * Put the rows of all trees of the repository into the index, behind demand. Resolves when there is nothing left to do for now, or when closed.
+   * To be called when the index files have been added.
+   */
+  fillInBackground(): Promise<void> {
+    this.#fillAll = true
+    this.#paused = false
+    return this.#fill()
+  }
+
+  /** Index files were added or removed, or the index was reset: what was known of packs may be wrong, and there may be more to fill. */
+  indexChanged(): void {
+    this.#complete = false
+    this.#packs.clear()
+    this.#finished.clear()
+    this.#paused = false
+    if (this.#fillAll) void this.#fill()
+  }
+
+  /** Called when `flags` has grown. @returns a function that ends the calls */
+  onFlags(listener: (flags: number) => void): () => void {
+    this.#flagsListeners.add(listener)
+    return () => { this.#flagsListeners.delete(listener) }
+  }
+
+  /** Called when `complete` becomes true. @returns a function that ends the calls */
+  onComplete(listener: () => void): () => void {
+    this.#completeListeners.add(listener)
+    return () => { this.#completeListeners.delete(listener) }
+  }
+
+  /** Everything pending rejects with ERR_ABORTED; rows decoded already are still given to the index. Idempotent. */
+  close(): Promise<void> { return this.#closed ??= this.#close() }
+
+  async #close(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#abort.abort()
+    this.#idle?.()
+    this.#packs.clear()
+    this.#memory.clear()
+    this.#large = null
+    await Promise.allSettled(this.#loading.values())
+    await this.#filling
+    await this.#store.drained()
+  }
+
+  async #load(key: string, id: Buffer): Promise<Buffer> {
+    this.#demand++
+    try {
+      const rows = await this.#loadAnyCopy(key, id)
+      this.#remember(key, rows)
+      this.#paused = false
+      return rows
+    } finally {
+      if (--this.#demand === 0) this.#idle?.()
+      if (this.#packs.size > 0) void this.#fill()
+    }
+  }
+
+  async #loadAnyCopy(key: string, id: Buffer): Promise<Buffer> {
+    const { index, log } = this.#options
+    let failure: Error | null = null
+    for (let round = 0; ; round++) {
+      for (const location of index.locate(id).filter(isSound)) {
+        const rows = await this.#loadCopy(key, id, location)
+        if (!(rows instanceof Error)) {
+          if (failure !== null) log.warn('a copy of a tree could not be had, another was taken', { tree: keyHex(key), cause: failure.message })
+          return rows
+        }
+        if (!concernsCopy(rows)) throw rows
+        // Wrong bytes say more about the tree than a pack that is gone.
+        if (!(failure instanceof CorruptError)) failure = rows
+      }
+      if (round > 0) throw treeError(key, failure)
+      await this.#refreshFor(key, failure)
+      const rows = this.peek(id)
+      if (rows !== null) return rows
+    }
+  }
+
+  async #refreshFor(key: string, failure: Error | null): Promise<void> {
+    let news
+    try {
+      news = await this.#refresh.run()
+    } catch (error) {
+      this.#throwIfClosed()
+      throw failure === null ? error : treeError(key, failure)
+    }
+    this.#throwIfClosed()
+    if (news) this.indexChanged()
+  }
+
+  #throwIfClosed(): void {
+    if (this.#closed !== null) throw abortedError()
+  }
+
+  /** Never rejects but when closed. */
+  async #loadCopy(key: string, id: Buffer, location: BlobLocation): Promise<Buffer | Error> {
+    const pack = this.#pack(location.pack)
+    const position = pack.find(id, location.offset)
+    const slice = pack.sliceAt(position)
+    if (position >= 0 && !pack.isDone(slice)) {
+      const rows = await this.#loadSlice(pack, slice, true)
+      this.#throwIfClosed()
+      return rows[position - pack.start(slice)]
+    }
+    // Decoded before, but neither in memory nor in the index any more; or the list of the pack's trees does not know it.
+    const [rows] = await this.#decode(location.pack, [{ ...location, id }])
+    this.#throwIfClosed()
+    if (rows instanceof Buffer) this.#keep(key, rows)
+    return rows
+  }
+
+  #pack(number: number): TreePack {
+    let pack = this.#packs.get(number)
+    if (pack === undefined) {
+      pack = new TreePack(number, this.#options.index.treesOfPack(number).filter(isSound), this.#sliceBytes)
+      for (const oldest of this.#packs.keys()) {
+        if (this.#packs.size < MAX_PACKS) break
+        this.#packs.delete(oldest)
+      }
+    }
+    this.#packs.delete(number)
+    if (!pack.finished) this.#packs.set(number, pack)
+    return pack
+  }
+
+  /** Rows of a slice's trees, or why not. Calls for a slice under way share it. Never rejects. */
+  #loadSlice(pack: TreePack, slice: number, demanded: boolean): Promise<(Buffer | Error)[]> {
+    return pack.run(slice, async trees => {
+      const all = await this.#decode(pack.number, trees)
+      for (let i = 0; i < trees.length; i++) {
+        const rows = all[i]
+        if (!(rows instanceof Buffer)) continue
+        const key = idKey(trees[i].id)
+        this.#keep(key, rows)
+        if (demanded) this.#remember(key, rows)
+      }
+      return all
+    }, () => this.#packFinished(pack))
+  }
+
+  #packFinished(pack: TreePack): void {
+    if (this.#packs.get(pack.number) === pack) this.#packs.delete(pack.number)
+    if (this.#closed !== null) return
+    const failed = pack.failed || this.#finished.get(pack.number) === 'stored'
+    this.#finished.set(pack.number, failed ? 'failed' : 'storing')
+    if (!failed) return
+    this.#options.index.markPackTried(pack.number).catch(error => this.#options.log.debug('a pack could not be marked', { error }))
+  }
+
+  /** Read and decode trees of one pack that lie close together. Never rejects. */
+  async #decode(pack: number, trees: readonly PackedBlob[]): Promise<(Buffer | Error)[]> {
+    let bytes = 0
+    for (const { length, plainLength } of trees) bytes += length + 2 * Math.max(plainLength, length)
+    await this.#store.room()
+    const release = await this.#decoding.acquire(bytes)
+    try {
+      return await this.#decodeParts(pack, trees)
+    } finally {
+      release()
+    }
+  }
+
+  async #decodeParts(pack: number, trees: readonly PackedBlob[]): Promise<(Buffer | Error)[]> {
+    const { backend, index, native, keys } = this.#options
+    try {
+      const start = trees[0].offset
+      let end = start
+      for (const { offset, length } of trees) end = Math.max(end, offset + length)
+      const bytes = await readPack(backend, index.packName(pack), start, end - start, this.#abort.signal)
+      const ids = Buffer.concat(trees.map(tree => tree.id))
+      const results = await native.decodeTrees(keys, bytes, decodeEntries(trees, start), ids)
+      return results.map((rows, i) => typeof rows === 'number' ? decodeFailure(`tree ${trees[i].id.toString('hex')}`, trees[i], index, rows) : rows)
+    } catch (error) {
+      // A range that ends early or has a bad sector in it: halves, so that all but the trees concerned are still had, in few reads.
+      if (!(error instanceof CorruptError) || trees.length === 1) return trees.map(() => error as Error)
+      const middle = trees.length >> 1
+      return [...await this.#decodeParts(pack, trees.slice(0, middle)), ...await this.#decodeParts(pack, trees.slice(middle))]
+    }
+  }
+
+  #keep(key: string, rows: Buffer): void {
+    this.#store.put(key, rows)
+    const before = this.#flags
+    this.#flags |= rows.readUInt32LE(FLAGS_OFFSET)
+    if (this.#flags !== before && (this.#flags & ~(before | this.#options.index.flags)) !== 0) {
+      this.#tell(this.#flagsListeners, this.flags)
+    }
+  }
+
+  #remember(key: string, rows: Buffer): void {
+    if (this.#closed !== null) return
+    if (rows.length + ROWS_OVERHEAD > this.#memory.maxSize) this.#large = { key, rows }
+    else this.#memory.set(key, rows)
+  }
+
+  #fill(): Promise<void> {
+    this.#more = true
+    return this.#filling ??= this.#fillWhileMore()
+  }
+
+  /** Never rejects. */
+  async #fillWhileMore(): Promise<void> {
+    // Never in the turn of the caller.
+    await new Promise(setImmediate)
+    while (this.#more) {
+      this.#more = false
+      try {
+        await this.#fillSlices()
+        await this.#checkComplete()
+      } catch (error) {
+        this.#options.log.error('filling the index failed', { error })
+      }
+    }
+    this.#filling = null
+  }
+
+  async #fillSlices(): Promise<void> {
+    while (this.#closed === null && !this.#paused && !this.#store.broken) {
+      if (this.#demand > 0) {
+        await new Promise<void>(resolve => { this.#idle = resolve })
+        continue
+      }
+      const pack = await this.#nextPack()
+      if (pack === null) break
+      // The list of packs may have taken a while.
+      if (this.#demand > 0) continue
+      const slice = pack.nextSlice()
+      if (slice < 0) continue
+      const rows = await this.#loadSlice(pack, slice, false)
+      // The repository is out of reach: later, when somebody who asked got an answer.
+      if (rows.some(rows => rows instanceof Error && !concernsCopy(rows))) this.#paused = true
+    }
+  }
+
+  /** The pack to go on with: of those demanded the last, then what the index lacks. */
+  async #nextPack(): Promise<TreePack | null> {
+    let last: TreePack | null = null
+    for (const pack of this.#packs.values()) last = pack
+    if (last !== null || !this.#fillAll) return last
+    for (;;) {
+      const listed = this.#options.index.packsWithoutRows(this.#finished.size + 1).find(number => !this.#finished.has(number))
+      if (listed !== undefined) {
+        const pack = this.#pack(listed)
+        if (!pack.finished) return pack
+        // Listed, but without a tree that could be read.
+        this.#packFinished(pack)
+        this.#finished.set(listed, 'failed')
+        continue
+      }
+      if (![...this.#finished.values()].includes('storing')) return null
+      await this.#store.drained()
+      if (this.#closed !== null || this.#store.broken) return null
+      this.#forgetStored()
+    }
+  }
+
+  // Stored packs are not listed again, unless the index lost rows: then they are decoded once more, but not for ever.
+  #forgetStored(): void {
+    const listed = new Set(this.#options.index.packsWithoutRows(this.#finished.size + 1))
+    for (const [pack, state] of this.#finished) {
+      if (state !== 'storing') continue
+      if (listed.has(pack)) this.#finished.set(pack, 'stored')
+      else this.#finished.delete(pack)
+    }
+  }
+
+  async #checkComplete(): Promise<void> {
+    if (!this.#fillAll || this.#complete || this.#paused) return
+    await this.#store.drained()
+    if (this.#closed !== null || this.#store.broken || this.#options.index.missingTrees() > 0) return
+    this.#complete = true
+    this.#tell(this.#completeListeners, undefined)
+  }
+
+  #tell<T>(listeners: Iterable<(value: T) => void>, value: T): void {
+    for (const listener of listeners) {
+      try {
+        listener(value)
+      } catch (error) {
+        this.#options.log.error('a listener of the tree loader threw', { error })
+      }
+    }
+  }
+}
+
+function treeError(key: string, failure: Error | null): Error {
+  const tree = `tree ${keyHex(key)}`
+  if (failure === null || failure instanceof NotFoundError) return new NotFoundError(tree, failure === null ? undefined : { cause: failure })
+  return new CorruptError(tree, failure instanceof CorruptError && failure.file === tree ? failure.reason : failure.message, { cause: failure })
+}

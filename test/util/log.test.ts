@@ -1,0 +1,33 @@
+import t from 'tap'
+import { createLogger, type Level } from '../../src/util/log.js'
+
+function lines(level: Level, json = false): { said: string[], log: ReturnType<typeof createLogger> } {
+  const said: string[] = []
+  return { said, log: createLogger({ level, json, write: line => { said.push(line) }, now: () => 0 }) }
+}
+
+t.test('less urgent lines are left out', async t => {
+  for (const { level, heard } of [
+    { level: 'debug', heard: 4 }, { level: 'info', heard: 3 }, { level: 'warn', heard: 2 }, { level: 'error', heard: 1 },
+  ] as const) {
+    const { said, log } = lines(level)
+    log.debug('d'); log.info('i'); log.warn('w'); log.error('e')
+    t.equal(said.length, heard, level)
+  }
+})
+
+t.test('text: one line each, whatever is in it', async t => {
+  const { said, log } = lines('info')
+  log.info('mounted', { at: '/srv/a b', count: 3, missing: undefined, id: 12n, list: ['x'] })
+  log.warn('odd\nname \x1b[31m')
+  t.strictSame(said, [
+    '1970-01-01T00:00:00.000Z info  mounted at="/srv/a b" count=3 id="12" list=["x"]\n',
+    '1970-01-01T00:00:00.000Z warn  odd\\nname \\u001b[31m\n',
+  ])
+})
+
+t.test('JSON: time, level and msg in every line, and errors with their cause', async t => {
+  const { said, log } = lines('info', true)
+  log.error('failed', { error: new Error('outer', { cause: new Error('inner') }), msg: 'not this one' })
+  t.match(JSON.parse(said[0]), { time: '1970-01-01T00:00:00.000Z', level: 'error', msg: 'failed', error: { message: 'outer', cause: { message: 'inner' } } })
+})
