@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <mutex>
 #include <string_view>
 
 extern char** environ;
@@ -210,6 +211,30 @@ int MountDirectly(const std::string& path, const struct stat& root, const std::v
   return device.Release();
 }
 
+// Mounts of this process. process.exit() on the main thread runs no cleanup hooks of the environment, only atexit handlers.
+std::mutex live_mutex;
+std::vector<MountPoint>& Live() {
+  static auto* live = new std::vector<MountPoint>;  // never destroyed, as threads may outlive static objects
+  return *live;
+}
+
+void Detach(const MountPoint& mount_point) {
+  unsigned major, minor;
+  if (!DeviceAt(mount_point.path, &major, &minor) || major != mount_point.major || minor != mount_point.minor) return;
+  if (umount2(mount_point.path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno != EPERM) return;
+  std::string said;
+  RunHelper({"fusermount3", "-u", "-q", "-z", "--", mount_point.path}, -1, &said);
+}
+
+void DetachAll() {
+  std::lock_guard lock(live_mutex);
+  for (const MountPoint& mount_point : Live()) {
+    close(mount_point.fd);  // ends the connection; see Unmount()
+    Detach(mount_point);
+  }
+  Live().clear();
+}
+
 }  // namespace
 
 MountPoint Mount(const std::string& path, const std::vector<std::string>& options) {
@@ -223,17 +248,22 @@ MountPoint Mount(const std::string& path, const std::vector<std::string>& option
   if (result.fd < 0) result.fd = MountThroughHelper(result.path, options);
   if (!DeviceAt(result.path, &result.major, &result.minor)) {
     close(result.fd);
+    umount2(canonical, MNT_DETACH | UMOUNT_NOFOLLOW);
     Fail(EIO, path + ": not in /proc/self/mountinfo");
   }
+  static const int registered = atexit(DetachAll);
+  (void)registered;
+  std::lock_guard lock(live_mutex);
+  Live().push_back(result);
   return result;
 }
 
 void Unmount(const MountPoint& mount_point) {
-  unsigned major, minor;
-  if (!DeviceAt(mount_point.path, &major, &minor) || major != mount_point.major || minor != mount_point.minor) return;
-  if (umount2(mount_point.path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno != EPERM) return;
-  std::string said;
-  RunHelper({"fusermount3", "-u", "-q", "-z", "--", mount_point.path}, -1, &said);
+  {
+    std::lock_guard lock(live_mutex);
+    std::erase_if(Live(), [&](const MountPoint& live) { return live.major == mount_point.major && live.minor == mount_point.minor; });
+  }
+  Detach(mount_point);
 }
 
 }  // namespace daybook

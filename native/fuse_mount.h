@@ -22,7 +22,8 @@ struct MountError {
 MountPoint Mount(const std::string& path, const std::vector<std::string>& options);
 
 // Detach it (MNT_DETACH, or fusermount3 -u -z), unless something else is mounted there by now or nothing is.
-// Not with the device's descriptor open in this thread's care: fusermount3 may look at the mount, and nobody would answer it.
+// The descriptor must be closed before: fusermount3 may look at the mount, and this thread could not answer it.
+// What is still mounted when the process exits is taken away then.
 void Unmount(const MountPoint& mount_point);
 
 }  // namespace daybook

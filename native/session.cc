@@ -1,9 +1,10 @@
 #include "session.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,7 +172,6 @@ const char* const Session::kHandlerNames[kHandlers] = {"lookup",  "getattr", "re
 struct Session::Operations {
   static Session& Of(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
 
-  // Newer libfuse may mount and answer INIT on a thread of its own before fuse_session_mount returns: nothing of JavaScript here.
   static void Init(void* data, fuse_conn_info* connection) {
     auto& self = *static_cast<Session*>(data);
     auto set = [&](uint32_t capability, bool on) {
@@ -179,7 +179,6 @@ struct Session::Operations {
       else connection->want &= ~capability;
     };
     set(FUSE_CAP_ASYNC_READ, true);
-    set(FUSE_CAP_PARALLEL_DIROPS, true);
     set(FUSE_CAP_CACHE_SYMLINKS, true);
     set(FUSE_CAP_NO_OPEN_SUPPORT, true);
     set(FUSE_CAP_NO_OPENDIR_SUPPORT, true);
@@ -327,6 +326,26 @@ struct Session::Operations {
     self.Call(kInterrupt, &argument, 1);
   }
 
+  // libfuse sends by this.
+  static ssize_t Write(int fd, iovec* parts, int count, void* data) {
+    auto& self = *static_cast<Session*>(data);
+    auto* header = static_cast<fuse_out_header*>(parts[0].iov_base);
+    if (self.init_flags_ != 0 && header->unique == self.init_unique_ && header->error == 0 && count == 2) {
+      // Without this one lookup that waits holds up every other one in its directory. libfuse 3.14 knows the flag but does not send it.
+      auto* answer = static_cast<fuse_init_out*>(parts[1].iov_base);
+      if (parts[1].iov_len >= FUSE_COMPAT_22_INIT_OUT_SIZE && answer->major == FUSE_KERNEL_VERSION) answer->flags |= self.init_flags_ & FUSE_PARALLEL_DIROPS;
+      self.init_flags_ = 0;
+    }
+    ssize_t written = writev(fd, parts, count);
+    // Of any other error than this one libfuse prints a line to stderr. The kernel has either given the request up, or takes a malformed answer for EIO.
+    if (written < 0) errno = ENOENT;
+    return written;
+  }
+  static ssize_t NoRead(int, void*, size_t, void*) {
+    errno = ENOSYS;  // Serve() reads: libfuse's way prints to stderr, too
+    return -1;
+  }
+
   // Left out on purpose, so libfuse answers ENOSYS and the kernel asks once and never again: FLUSH and FSYNC (nothing is written), ACCESS (with
   // default_permissions the kernel checks by itself), POLL and BMAP (it has a default). RELEASE and RELEASEDIR never come. READDIR never comes
   // either, because READDIRPLUS is always used.
@@ -431,7 +450,7 @@ void Session::Mount(const Napi::CallbackInfo& info) {
     throw SystemError(env, failure.error, failure.message);
   }
 
-  // From here on libfuse only translates. Its mount function takes a descriptor that is mounted already by this name, and its destroy closes it.
+  // From here on libfuse only translates; fuse_session_destroy will close the descriptor.
   static const fuse_lowlevel_ops table = Operations::Table();
   char program[] = "daybook";
   char* argv[] = {program, nullptr};
@@ -439,7 +458,10 @@ void Session::Mount(const Napi::CallbackInfo& info) {
   std::string said;
   log_target = &said;
   session_ = fuse_session_new(&arguments, &table, sizeof table, this);
-  bool attached = session_ && fuse_session_mount(session_, ("/dev/fd/" + std::to_string(mount_point_.fd)).c_str()) == 0;
+  fuse_custom_io io = {};
+  io.writev = Operations::Write;
+  io.read = Operations::NoRead;
+  bool attached = session_ && fuse_session_custom_io(session_, &io, mount_point_.fd) == 0;
   log_target = nullptr;
   fuse_opt_free_args(&arguments);
   int failure = attached ? 0 : EIO;
@@ -517,6 +539,10 @@ void Session::Process(void* message, size_t length) {
   uint32_t opcode = static_cast<fuse_in_header*>(message)->opcode;
   if (opcode < requests_.size()) requests_[opcode]++;
   else other_requests_++;
+  if (opcode == FUSE_INIT && length >= sizeof(fuse_in_header) + offsetof(fuse_init_in, flags2)) {
+    init_unique_ = static_cast<fuse_in_header*>(message)->unique;
+    init_flags_ = reinterpret_cast<fuse_init_in*>(static_cast<char*>(message) + sizeof(fuse_in_header))->flags;
+  }
   napi_handle_scope scope = nullptr;
   if (state_ == State::kServing && napi_open_handle_scope(Env(), &scope) != napi_ok) scope = nullptr;
   std::string said;
@@ -625,6 +651,10 @@ void Session::Report(const char* operation, napi_value error) {
 
 void Session::AddForget(uint64_t node, uint64_t count) {
   if (state_ != State::kServing || (node != FUSE_ROOT_ID && !(node & kDirectoryBit))) return;
+  // The number may soon name another directory, which may have more entries.
+  for (End& end : ends_) {
+    if (end.node == node) end = {};
+  }
   try {
     forgets_.push_back(static_cast<double>(node));
     forgets_.push_back(static_cast<double>(count));
@@ -1086,8 +1116,9 @@ void Session::OnHandleClosed(uv_handle_t* handle) {
   if (handle->type == UV_POLL) delete reinterpret_cast<uv_poll_t*>(handle);
   else delete reinterpret_cast<uv_async_t*>(handle);
   if (--self->open_handles_ > 0) return;
-  napi_remove_async_cleanup_hook(self->teardown_);
+  napi_async_cleanup_hook_handle teardown = self->teardown_;
   self->Unref();
+  napi_remove_async_cleanup_hook(teardown);  // last: a closing environment goes on from here
 }
 
 // The process or worker ends; scripts no longer run. process.exit() in a handler comes here with libfuse on the stack, but does not return there.

@@ -25,7 +25,7 @@ namespace daybook {
 constexpr uint64_t kDirectoryBit = uint64_t{1} << 51;  // forgets of these are reported
 constexpr uint64_t kNoXattrBit = uint64_t{1} << 50;    // has no extended attributes
 
-// Everything runs on the thread of its loop, but for Init (see there) and the notifier's done callback.
+// Everything runs on the thread of its loop, but for the notifier's done callback.
 class Session : public Napi::ObjectWrap<Session> {
  public:
   static void Register(Napi::Env env, Napi::Object exports);
@@ -126,6 +126,8 @@ class Session : public Napi::ObjectWrap<Session> {
   bool interrupted_ = false;   // ... and wanted to report it interrupted
   bool no_opendir_ = true;     // the kernel understands ENOSYS for OPENDIR
   bool no_open_ = true;
+  uint64_t init_unique_ = 0;   // of the INIT under way
+  uint32_t init_flags_ = 0;    // what the kernel offers in it
   MountPoint mount_point_;
   fuse_session* session_ = nullptr;
   uv_poll_t* poll_ = nullptr;

@@ -159,7 +159,8 @@ class TreeBuilder {
     }
     fields_.fill({});
     const bool read = json->ReadObject([&](std::string_view key) {
-      const Field field = FieldOfKey(Text(key).view());
+      Field field = FieldOfKey(key.substr(1, key.size() - 2));
+      if (field == kFields && key.find('\\') != std::string_view::npos) field = FieldOfKey(Text(key).view());
       return json->ReadValue(field == kFields ? &raw : &fields_[field]);
     });
     if (!read) return false;

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -169,6 +169,7 @@ for (const key of wanted ?? []) if (!jobs.some(([row]) => row.key === key)) thro
 const machine = `${cpus().length} cores, ${cpus()[0]?.model ?? 'unknown processor'}, Linux ${readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim()}, Node ${process.version}`
 const version = spawnSync(restic, ['version'], { encoding: 'utf8' }).stdout?.split(' ').slice(0, 2).join(' ') ?? 'no restic'
 if (!dropCaches()) console.error('warning: not allowed to drop the page cache, so "cold" is only a new process with an empty cache directory')
+if (loadavg()[0] > 1) console.error(`warning: this machine is busy (load ${loadavg()[0].toFixed(1)}), so the figures mean little`)
 if (systems.includes('daybook')) await timed('"$1" --version', [values.daybook ?? join(PROJECT, 'bin/daybook')], 30)
 
 const speed: string[][] = []

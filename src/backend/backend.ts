@@ -5,7 +5,11 @@ export type FileType = typeof FILE_TYPES[number]
 /** One file of the repository. `name`: 64 hex digits; '' for config. */
 export interface Handle { readonly type: FileType, readonly name: string }
 export interface FileInfo { readonly name: string, /** bytes */ readonly size: number }
-export interface ReadOptions { signal?: AbortSignal }
+export interface ReadOptions {
+  signal?: AbortSignal
+  /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
+  into?: Buffer
+}
 
 /**
  * Flat storage of a repository's files, for reading. Knows nothing of blobs, keys or JSON. All methods may run concurrently.

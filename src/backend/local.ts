@@ -34,9 +34,9 @@ export class LocalBackend implements ReadBackend {
     return raceAbort(this.#list(type, signal), signal)
   }
 
-  async read(handle: Handle, offset: number, length: number, { signal }: ReadOptions = {}): Promise<Buffer> {
+  async read(handle: Handle, offset: number, length: number, { signal, into }: ReadOptions = {}): Promise<Buffer> {
     throwIfAborted(signal)
-    return raceAbort(this.#atEitherPlace(handle, path => this.#packs.read(path, offset, length)).then(bytes => {
+    return raceAbort(this.#atEitherPlace(handle, path => this.#packs.read(path, offset, length, into)).then(bytes => {
       if (bytes.length < length) throw new CorruptError(fileName(handle), `truncated: ends at byte ${offset + bytes.length}, ${offset + length} expected`)
       return bytes
     }), signal)
@@ -103,12 +103,12 @@ export class LocalBackend implements ReadBackend {
     try {
       return await use(first)
     } catch (error) {
-      if (second === undefined || !isMissing(error)) throw isMissing(error) ? new NotFoundError(fileName(handle), { cause: error }) : translate(error, first)
+      if (second === undefined || !isMissing(error)) throw translateFor(handle, error, first)
     }
     try {
       return await use(second)
     } catch (error) {
-      throw isMissing(error) ? new NotFoundError(fileName(handle), { cause: error }) : translate(error, second)
+      throw translateFor(handle, error, second)
     }
   }
 
@@ -124,6 +124,14 @@ export class LocalBackend implements ReadBackend {
 function isMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+function translateFor(handle: Handle, error: unknown, path: string): unknown {
+  if (isMissing(error)) return new NotFoundError(fileName(handle), { cause: error })
+  const { code } = error as NodeJS.ErrnoException
+  // What reading a folder, a FIFO, a socket or a ring of symbolic links ends with.
+  if (code !== undefined && ['EISDIR', 'ESPIPE', 'ENXIO', 'EAGAIN', 'ELOOP'].includes(code)) return new CorruptError(fileName(handle), 'not a regular file', { cause: error })
+  return translate(error, path)
 }
 
 /** @returns what a caller can act on: no permission, which stays, or a fault that may pass */

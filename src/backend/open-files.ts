@@ -46,11 +46,11 @@ export class OpenFiles {
   /** files open now */
   get size(): number { return this.#entries.size }
 
-  /** Up to `length` bytes at `offset`: fewer at the end of the file. Rejects as node:fs does. */
-  async read(path: string, offset: number, length: number): Promise<Buffer> {
+  /** Up to `length` bytes at `offset`, in `into` if it has room: fewer at the end of the file. Rejects as node:fs does. */
+  async read(path: string, offset: number, length: number, into?: Buffer): Promise<Buffer> {
     const kept = this.#entries.get(path)
     if (kept) {
-      const bytes = await this.#readFrom(path, kept, offset, length).catch(error => {
+      const bytes = await this.#readFrom(path, kept, offset, length, into).catch(error => {
         // ESTALE: the server replaced the file. Anything else is tried again from scratch as well.
         void this.#drop(path, kept)
         if ((error as NodeJS.ErrnoException).code === 'EIO') throw error
@@ -61,7 +61,7 @@ export class OpenFiles {
       void this.#drop(path, kept)
     }
     const entry = this.#open(path)
-    return this.#readFrom(path, entry, offset, length).catch(error => {
+    return this.#readFrom(path, entry, offset, length, into).catch(error => {
       void this.#drop(path, entry)
       throw error
     })
@@ -99,7 +99,7 @@ export class OpenFiles {
     return entry
   }
 
-  async #readFrom(path: string, entry: Entry, offset: number, length: number): Promise<Buffer> {
+  async #readFrom(path: string, entry: Entry, offset: number, length: number, into: Buffer | undefined): Promise<Buffer> {
     entry.readers++
     try {
       const { handle, ino, dev } = await entry.file
@@ -114,7 +114,7 @@ export class OpenFiles {
         this.#entries.delete(path)
         this.#entries.set(path, entry)
       }
-      const buffer = Buffer.allocUnsafeSlow(length)
+      const buffer = into !== undefined && into.length >= length ? into.subarray(0, length) : Buffer.allocUnsafeSlow(length)
       let done = 0
       while (done < length) {
         const { bytesRead } = await handle.read(buffer, done, length - done, offset + done)

@@ -19,7 +19,7 @@ export class BlobCache {
     this.#blobs = new LRUCache({
       maxSize: maxBytes,
       sizeCalculation: blob => blob.length + BLOB_OVERHEAD,
-      dispose: blob => this.#release(blob),
+      dispose: blob => this.release(blob),
     })
   }
 
@@ -31,14 +31,15 @@ export class BlobCache {
 
   /** Takes the blob over, also one too large to keep: that is usable in this turn only. */
   set(key: string, blob: NativeBlob): void {
-    if (blob.length + BLOB_OVERHEAD > this.#maxBytes) this.#release(blob)
+    if (blob.length + BLOB_OVERHEAD > this.#maxBytes) this.release(blob)
     else this.#blobs.set(key, blob)
   }
 
   delete(key: string): void { this.#blobs.delete(key) }
   clear(): void { this.#blobs.clear() }
 
-  #release(blob: NativeBlob): void {
+  /** Free a blob that was handed out in this turn, but is not to be kept. */
+  release(blob: NativeBlob): void {
     if (this.#leaving.length === 0) setImmediate(() => this.#free())
     this.#leaving.push(blob)
   }

@@ -2,7 +2,7 @@ import { accessSync, constants, readdirSync, readFileSync, statSync, type Dirent
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { defaultCacheDir } from '../index/location.js'
-import { FUSE_CONF, FUSE_DEVICE, fuseDevice, fusermount3, maySysAdmin, userAllowOther } from '../mount/requirements.js'
+import { FUSE_CONF, FUSE_DEVICE, fuseDevice, fuseDeviceOpenToAll, fusermount3, maySysAdmin, OPEN_TO_ALL, userAllowOther } from '../mount/requirements.js'
 import { EXIT } from './exit-codes.js'
 import type { GlobalOptions } from './global-options.js'
 import { printable } from './printable.js'
@@ -49,9 +49,9 @@ function kernelVersion(): Finding {
 function device(root: boolean): Finding {
   const state = fuseDevice()
   const check = FUSE_DEVICE
+  if (state === 'ok' && root && !fuseDeviceOpenToAll()) return { check, state: 'warn', fact: 'can be opened by root only: ordinary users cannot mount', mend: OPEN_TO_ALL }
   if (state === 'ok') return { check, state: 'ok', fact: 'can be opened' }
-  // fusermount3 opens it for ordinary users.
-  if (state === 'no permission' && !root) return { check, state: 'ok', fact: 'exists; fusermount3 opens it' }
+  if (state === 'no permission' && !root) return { check, state: 'fail', fact: 'can be opened by others only', mend: OPEN_TO_ALL }
   if (state === 'no permission') return { check, state: 'fail', fact: 'may not be opened', mend: 'in a container: run it with --device /dev/fuse --cap-add SYS_ADMIN' }
   if (state === 'missing') return { check, state: 'fail', fact: 'does not exist', mend: 'modprobe fuse; in a container: run it with --device /dev/fuse --cap-add SYS_ADMIN' }
   return { check, state: 'fail', fact: 'cannot be opened', mend: 'modprobe fuse' }

@@ -74,7 +74,7 @@ async function background(mount: MountOptions, options: MountCommandOptions, log
 function sayEvent(event: MountEvent, mount: MountOptions, options: MountCommandOptions): void {
   if (event.type === 'ready') return sayReady({ ...event, pid: process.pid, logFile: null }, mount, options)
   if (options.json) process.stdout.write(JSON.stringify({ message_type: event.type, ...event, type: undefined }) + '\n')
-  else if (options.quiet) return
+  else if (options.quiet || event.type === 'leaving') return
   else if (event.type === 'busy') {
     process.stdout.write(`${printable(event.mountpoint)} is in use: it is out of the tree, and what is open is served to its end. Once more to stop at once.\n`)
   } else process.stdout.write(event.errno === 0 ? `unmounted ${printable(event.mountpoint)}\n` : `lost the connection to the kernel (error ${event.errno})\n`)

@@ -28,12 +28,20 @@ function textError(error: unknown): string {
   return `daybook: ${printable(messageOf(error))}\n${hint === undefined ? '' : `hint: ${printable(hint)}\n`}`
 }
 
+/** Node's words for it list what was tried, over many lines. */
+function isAddonMissing(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown, message?: unknown }
+  return (code === 'MODULE_NOT_FOUND' || code === 'ERR_DLOPEN_FAILED') && typeof message === 'string'
+}
+
 function messageOf(error: unknown): string {
+  if (isAddonMissing(error)) return `a part cannot be loaded: ${(error as Error).message.split('\n')[0]}`
   return error instanceof Error ? error.message || error.name : String(error)
 }
 
 function hintOf(error: unknown): string | undefined {
   if (error instanceof DaybookError) return error.hint
+  if (isAddonMissing(error)) return 'daybook doctor says what is missing and how to mend it'
   // A fault that has no name of ours is a fault of ours, or of the machine: then its own words must do.
   return (error as NodeJS.ErrnoException | null)?.syscall === undefined ? 'run it again with -vv to see where' : undefined
 }

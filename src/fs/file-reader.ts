@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Push } from '../native.js'
+import { native, type Push } from '../native.js'
 import { FileMap } from './file-map.js'
 import { FsError } from './fs-error.js'
 import type { BlobSource, PageCache, ReadPart } from './sources.js'
@@ -9,6 +9,9 @@ const PAGE = 4096
 const MAX_WINDOW = 24
 /** Bytes handed to the page cache but not taken yet, above which read-ahead pauses. */
 const MAX_PUSHING = 24 * 1024 * 1024
+
+/** Chunks of one read that are taken for granted to be in memory together; reads end at 1 MiB, and chunks begin at 512 KiB unless a file is smaller. */
+const FEW_CHUNKS = 4
 
 /** One file being read. */
 interface OpenFile {
@@ -93,7 +96,7 @@ export class FileReader {
       this.#afterRead(file, first, last, offset, end)
       return parts
     }
-    return this.#load(file, first, last, offset, end, 3)
+    return this.#load(file, first, last, offset, end)
   }
 
   /** Parts from memory; null if a blob is missing there. */
@@ -110,25 +113,24 @@ export class FileReader {
     return parts
   }
 
-  /** `attempts`: a blob may have been evicted by the time its neighbour arrives. */
-  #load(file: OpenFile, first: number, last: number, offset: number, end: number, attempts: number): Promise<ReadPart[]> {
+  #load(file: OpenFile, first: number, last: number, offset: number, end: number): Promise<ReadPart[]> {
     const { map } = file
-    const wanted: Buffer[] = []
-    for (let chunk = first; chunk <= last; chunk++) if (!map.isHole(chunk)) wanted.push(map.id(chunk))
+    const chunks: number[] = []
+    for (let chunk = first; chunk <= last; chunk++) if (!map.isHole(chunk)) chunks.push(chunk)
+    // one read of many small chunks may be more than the source keeps in memory: what came first is gone when the last arrives
+    const copies = chunks.length > FEW_CHUNKS ? new Map<number, Buffer>() : null
     const loaded = new Promise<void>((resolve, reject) => {
-      let missing = wanted.length
-      this.#blobs.fetch(wanted, 'demand', (_, blob) => {
-        if (blob instanceof Error) reject(blob)
-        else if (--missing === 0) resolve()
+      let missing = chunks.length
+      this.#blobs.fetch(chunks.map(chunk => map.id(chunk)), 'demand', (index, blob) => {
+        if (blob instanceof Error) return reject(blob)
+        copies?.set(chunks[index], blob.bytes())
+        if (--missing === 0) resolve()
       })
     })
     this.#readAhead(file, last)
     return loaded.then(() => {
-      const parts = this.#parts(file, first, last, offset, end)
-      if (parts === null) {
-        if (attempts === 1) throw new FsError('EIO', 'no memory for the blobs of one read')
-        return this.#load(file, first, last, offset, end, attempts - 1)
-      }
+      const parts = copies === null ? this.#parts(file, first, last, offset, end) : joinCopies(map, copies, first, last, offset, end)
+      if (parts === null) return this.#load(file, first, last, offset, end)
       this.#afterRead(file, first, last, offset, end)
       return parts
     })
@@ -244,4 +246,13 @@ export class FileReader {
       if (c >= 0 && c < file.map.count && c !== file.tripwire && c !== file.expected && done(c - 1) && done(c) && done(c + 1)) this.#blobs.drop(file.map.id(c))
     }
   }
+}
+
+function joinCopies(map: FileMap, copies: ReadonlyMap<number, Buffer>, first: number, last: number, offset: number, end: number): ReadPart[] {
+  const joined = Buffer.alloc(end - offset)
+  for (let chunk = first; chunk <= last; chunk++) {
+    const from = Math.max(offset, map.start(chunk))
+    copies.get(chunk)?.copy(joined, from - offset, from - map.start(chunk), Math.min(end, map.end(chunk)) - map.start(chunk))
+  }
+  return [native.Blob.from(joined), 0, joined.length]
 }

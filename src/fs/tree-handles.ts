@@ -19,7 +19,7 @@ export class TreeHandles {
     const key = Buffer.from(id.buffer, id.byteOffset, ID_LENGTH)
     let slot = this.#find(key)
     if (this.#slots[slot] !== 0) return this.#slots[slot]
-    if (this.#count * 2 > this.#slots.length) { this.#grow(); slot = this.#find(key) }
+    if (this.#count * 2 >= this.#slots.length) { this.#grow(); slot = this.#find(key) }
     const handle = this.#count++
     if (handle >= MAX_HANDLES) throw new RangeError(`more than ${MAX_HANDLES} directories in one mount`)
     key.copy(this.#ids, handle * ID_LENGTH)

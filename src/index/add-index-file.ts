@@ -34,7 +34,20 @@ export class AddIndexFile {
 
   /** @throws CorruptError before anything is written */
   fromJson(name: Uint8Array, json: Uint8Array): void {
-    this.#add(name, decodeIndexFile(Buffer.from(name).toString('hex'), json))
+    const index = decodeIndexFile(Buffer.from(name).toString('hex'), json)
+    const begun = this.#transactions.write(counts => this.#addPacks(name, index, counts))
+    if (!begun) return
+    const { file, packs } = begun
+    for (const { table, ordinals } of pieces(index)) {
+      const added = this.#transactions.write(counts => {
+        // Removed meanwhile by another process: these packs are on their way out.
+        if (!this.#stillThere(file)) return false
+        count(counts, table, this.#addBlobs(table, index, packs, ordinals))
+        return true
+      })
+      if (!added) return
+    }
+    this.#transactions.write(() => this.#finish(file, packs))
   }
 
   /** @param fields per blob: 1 for a tree, offset, length, plain length */
@@ -49,28 +62,13 @@ export class AddIndexFile {
       blobs.writeUInt32LE(fields[4 * i + 3], at + 44)
       blobs.writeDoubleLE(fields[4 * i + 1], at + 48)
     }
-    this.#add(HEADERS, { packs: Buffer.from(name), packCount: 1, toDelete: new Uint8Array(1), blobs, blobCount, skipped: 0 })
-  }
-
-  #add(name: Uint8Array, index: IndexFile): void {
-    const begun = this.#transactions.write(counts => this.#addPacks(name, index, counts))
-    if (!begun) return
-    const { file, packs } = begun
-    for (const [table, type] of [['tree_blobs', IndexBlobType.tree], ['data_blobs', IndexBlobType.data]] as const) {
-      for (const order of inOrderOfId(index, type)) {
-        for (let at = 0; at < order.length; at += TRANSACTION_BLOBS) {
-          const piece = order.subarray(at, at + TRANSACTION_BLOBS)
-          const added = this.#transactions.write(counts => {
-            // Removed meanwhile by another process: these packs are on their way out.
-            if (!this.#stillThere(file)) return false
-            count(counts, table, this.#addBlobs(table, index, packs, piece))
-            return true
-          })
-          if (!added) return
-        }
-      }
-    }
-    this.#transactions.write(() => this.#finish(file, packs))
+    const index = { packs: Buffer.from(name), packCount: 1, toDelete: new Uint8Array(1), blobs, blobCount, skipped: 0 }
+    // In one transaction: nothing but hasPack() says later whether it was done.
+    this.#transactions.write(counts => {
+      const { file, packs } = this.#addPacks(HEADERS, index, counts)!
+      for (const { table, ordinals } of pieces(index)) count(counts, table, this.#addBlobs(table, index, packs, ordinals))
+      this.#finish(file, packs)
+    })
   }
 
   /** @returns null if there is nothing left to do, else the number of the file and those of its packs */
@@ -88,7 +86,7 @@ export class AddIndexFile {
     const find = db.prepare<[Uint8Array], [pack: number, checksum: number]>('SELECT pack, checksum FROM packs WHERE name = ?').raw()
     const insert = db.prepare('INSERT INTO packs (pack, name, checksum) VALUES (?, ?, ?)')
     const list = db.prepare(
-      'INSERT INTO index_packs (file, pack, to_delete) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET to_delete = min(to_delete, excluded.to_delete) RETURNING 1')
+      'INSERT INTO index_packs (file, pack, to_delete) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET to_delete = min(to_delete, excluded.to_delete)')
     const listed = db.prepare('SELECT 1 FROM index_packs WHERE file = ? AND pack = ?')
     const unlistHeader = db.prepare('DELETE FROM index_packs WHERE pack = ? AND file <> ? AND file IN (SELECT file FROM index_files WHERE length(name) = 0)')
     const revive = db.prepare('UPDATE packs SET gone = 0, to_delete = (SELECT min(i.to_delete) FROM index_packs i WHERE i.pack = packs.pack) WHERE pack = ?')
@@ -104,7 +102,7 @@ export class AddIndexFile {
         count(counts, 'packs', 1)
       }
       if (!listed.get(file, pack)) count(counts, 'index_packs', 1)
-      list.get(file, pack, index.toDelete[i])
+      list.run(file, pack, index.toDelete[i])
       if (!isHeader) count(counts, 'index_packs', -unlistHeader.run(pack, file).changes)
       revive.run(pack)
     }
@@ -142,7 +140,7 @@ export class AddIndexFile {
   #finish(file: number, packs: Float64Array): void {
     const recount = this.#db.prepare(`
       UPDATE packs SET missing = (SELECT count(*) FROM tree_blobs t WHERE t.pack = packs.pack AND NOT EXISTS (SELECT 1 FROM tree_rows r WHERE r.id = t.id))
-      WHERE pack = ? AND pack IN (SELECT pack FROM tree_blobs t WHERE t.pack = packs.pack)`)
+      WHERE pack = ? AND EXISTS (SELECT 1 FROM tree_blobs t WHERE t.pack = packs.pack)`)
     for (const pack of new Set(packs)) recount.run(pack)
     this.#db.prepare('UPDATE index_files SET complete = 1 WHERE file = ?').run(file)
   }
@@ -152,6 +150,15 @@ function insertsInto(db: Database.Database, table: BlobTable): { one: Insert, ma
   const insert = (rows: number) => db.prepare<BlobValue[]>(
     `INSERT OR IGNORE INTO ${table} (id, pack, offset, length, plain_length, checksum) VALUES ${Array(rows).fill('(?, ?, ?, ?, ?, ?)').join(', ')}`)
   return { one: insert(1), many: insert(ROWS_PER_INSERT) }
+}
+
+/** Ordinals of blobs in pieces for one transaction each; trees first, for they are waited for. */
+function* pieces(index: IndexFile): Generator<{ table: BlobTable, ordinals: Uint32Array }> {
+  for (const [table, type] of [['tree_blobs', IndexBlobType.tree], ['data_blobs', IndexBlobType.data]] as const) {
+    for (const ordinals of inOrderOfId(index, type)) {
+      for (let at = 0; at < ordinals.length; at += TRANSACTION_BLOBS) yield { table, ordinals: ordinals.subarray(at, at + TRANSACTION_BLOBS) }
+    }
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { DamagedIndexError, MovedIndexError } from './failure.js'
+import { classify, DamagedIndexError, MovedIndexError } from './failure.js'
 import { identity } from './location.js'
 import { prepareSchema } from './migrate.js'
 
@@ -34,11 +34,19 @@ export function openDatabase(file: string, { cacheKiB, busyMs, expected }: Datab
     if (identity(file) !== before) throw new MovedIndexError(`${file} has moved`)
     prepareSchema(db)
     if (identity(file) !== before) throw new MovedIndexError(`${file} has moved`)
+    assertWritable(db)
     db.pragma(`busy_timeout = ${busyMs}`)
     return { db, identity: before }
   } catch (error) {
     close(db)
     throw error
+  }
+}
+
+// SQLite opens a file for reading only, without a word, where it may not be written.
+function assertWritable(db: Database.Database): void {
+  try { db.exec('BEGIN IMMEDIATE; ROLLBACK') } catch (error) {
+    if (classify(error) !== 'busy') throw error
   }
 }
 

@@ -96,40 +96,50 @@ function tagCacheDirectory(cacheDir: string): void {
 
 /**
  * Network file systems keep locks and shared memory coherent within one machine only: there, every machine has an index of its own.
- * NFS, SMB, CIFS, Ceph, Lustre, GFS2, OCFS2, AFS, 9p, FUSE.
+ * NFS, SMB 1 and 2, CIFS, Ceph, Lustre, GFS2, OCFS2, AFS, 9p, FUSE.
  */
 const NETWORK = new Set([0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x00c36400, 0x0bd00bd0, 0x01161970, 0x7461636f, 0x5346414f, 0x01021997, 0x65735546])
 
 /** @returns the place to use instead, where the folder is on a network file system */
 export function localPlace(place: Place): Place {
-  if (!place.persistent || !NETWORK.has(Number(statfsSync(dirname(place.directory)).type) >>> 0)) return place
+  if (!NETWORK.has(fileSystemType(dirname(place.directory)))) return place
   const directory = `${place.directory}-${createHash('sha256').update(hostname()).digest('hex').slice(0, 16)}`
   return { directory, file: join(directory, FILE), persistent: true }
 }
 
-/** Which file a path leads to: device, inode and birth (inode numbers are used again). '' if there is none that we may see. */
+/** Of the folder, or of the nearest one above it that exists. */
+function fileSystemType(path: string): number {
+  try { return Number(statfsSync(path).type) >>> 0 } catch { return path === '/' ? 0 : fileSystemType(dirname(path)) }
+}
+
+/** Which file a path leads to; '' if there is none that we may see. Unique among files that exist or are open. */
 export function identity(file: string): string {
   try {
-    const { dev, ino, birthtimeNs } = statSync(file, { bigint: true })
-    return `${dev}:${ino}:${birthtimeNs}`
+    const { dev, ino } = statSync(file, { bigint: true })
+    return `${dev}:${ino}`
   } catch {
     return ''
   }
 }
 
+/** As identity(), but an inode number used again for another file is told from the first. */
+export function birth(file: string): string {
+  try { return `${identity(file)}:${statSync(file, { bigint: true }).birthtimeNs}` } catch { return '' }
+}
+
 /**
- * Remove the index with this identity from its place. Two processes may find the same damage at once, and the second must not take the new index of
- * the first away: so the folder is renamed, and renamed back if it holds another file than meant. The connections of others go on with files without
- * a name, until they look at the path (SQLite itself refrains from touching files by name once its database has moved).
+ * Remove the index whose file is the one meant (birth()) from its place. Two processes may find the same damage at once, and the second must not take
+ * the new index of the first away: so the folder is renamed, and renamed back if it holds another file. The connections of others go on with files
+ * without a name, until they look at the path (SQLite itself refrains from touching files by name once its database has moved).
  */
-export function setAside(place: Place, found: string): void {
-  if (identity(place.file) !== found) return
+export function setAside(place: Place, meant: string): void {
+  if (birth(place.file) !== meant) return
   const aside = `${place.directory}.aside-${process.pid}-${Math.random().toString(36).slice(2)}`
   try { renameSync(place.directory, aside) } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
     throw error
   }
-  if (identity(join(aside, FILE)) !== found) {
+  if (birth(join(aside, FILE)) !== meant) {
     try { renameSync(aside, place.directory); return } catch { /* a third one is there already; the owner of this one will notice */ }
   }
   remove(aside)

@@ -1,4 +1,6 @@
 import type { Database } from 'better-sqlite3'
+import { readFileSync } from 'node:fs'
+import { textChecksum } from './checksum.js'
 import { single } from './database.js'
 import { DamagedIndexError } from './failure.js'
 import { APPLICATION_ID, COUNTED, PAGE_SIZE, SCHEMA, SCHEMA_VERSION } from './schema.js'
@@ -33,6 +35,7 @@ function create(db: Database): void {
   // Four bytes each in every blob's row, wherever they begin.
   meta.run('nextPack', 0x1000000 + Math.floor(Math.random() * 0x3000) * 0x10000)
   meta.run('flags', 0)
+  meta.run('boot', bootChecksum())
   for (const table of COUNTED) meta.run(`count:${table}`, 0)
   db.pragma(`application_id = ${APPLICATION_ID}`)
   db.pragma(`user_version = ${SCHEMA_VERSION}`)
@@ -54,4 +57,9 @@ function retryBusy(action: () => void): void {
       Atomics.wait(sleeper, 0, 0, 5 + Math.random() * 20)
     }
   }
+}
+
+/** Stands for this run of the kernel: an index last checked before it may have lost pages with the power. */
+export function bootChecksum(): number {
+  try { return textChecksum(readFileSync('/proc/sys/kernel/random/boot_id', 'latin1')) } catch { return 0 }
 }

@@ -1,8 +1,11 @@
 import type Database from 'better-sqlite3'
 import { locationChecksum, packChecksum, rowsChecksum, textChecksum } from './checksum.js'
+import { native } from '../native.js'
 import { close, openDatabase } from './database.js'
 import { DamagedIndexError } from './failure.js'
 import type { BlobLocation, PackedBlob } from './index.js'
+import { bootChecksum } from './migrate.js'
+import { flagsOf } from './schema.js'
 
 /** Seconds for which packsWithoutRows leaves out a pack marked as tried. */
 export const TRIED_SECONDS = 24 * 3600
@@ -22,7 +25,6 @@ export type StoredRows = { rows: Buffer } | 'bad' | null
 export class Reader {
   readonly identity: string
   readonly #db: Database.Database
-  readonly #verifyRows: (rows: Uint8Array) => boolean
   readonly #begin: Database.Statement<[]>
   readonly #commit: Database.Statement<[]>
   readonly #dataBlob: Database.Statement<[Uint8Array], LocationRow>
@@ -34,11 +36,10 @@ export class Reader {
   readonly #endTurn = () => this.endTurn()
   #inTurn = false
 
-  constructor(file: string, verifyRows: (rows: Uint8Array) => boolean) {
+  constructor(file: string) {
     const { db, identity } = openDatabase(file, { cacheKiB: 8192, busyMs: 100 })
     this.#db = db
     this.identity = identity
-    this.#verifyRows = verifyRows
     try {
       db.pragma('query_only = ON')
       this.#begin = db.prepare('BEGIN')
@@ -104,13 +105,13 @@ export class Reader {
     const row = this.#rows.get(tree)
     if (!row) return null
     const [rows, checksum] = row
-    return rowsChecksum(tree, rows) === checksum && this.#verifyRows(rows) ? { rows } : 'bad'
+    return rowsChecksum(tree, rows) === checksum && native.verifyRows(rows) ? { rows } : 'bad'
   }
 
   flags(): number {
     this.#turn()
-    const flags = this.#flags.get()
-    if (flags === undefined) throw new DamagedIndexError('no flags')
+    const flags = flagsOf(this.#flags.get() ?? -1)
+    if (flags === null) throw new DamagedIndexError('flags')
     return flags
   }
 
@@ -133,6 +134,10 @@ export class Reader {
       if (textChecksum(view, snapshot, name) !== checksum) throw new DamagedIndexError('checksum of a name')
       return [snapshot, name]
     }))
+  }
+
+  checkedSinceBoot(): boolean {
+    return this.#db.prepare(`SELECT 1 FROM meta WHERE name = 'boot' AND value = ?`).get(bootChecksum()) !== undefined
   }
 
   /** What is read next is what was committed last. */

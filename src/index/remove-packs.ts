@@ -70,27 +70,23 @@ export class RemovePacks {
   #sweep(): void {
     const db = this.#db
     db.exec('DELETE FROM leaving; INSERT INTO leaving SELECT pack FROM packs WHERE gone = 1')
-    const leaving = db.prepare<[], number>('SELECT pack FROM leaving').pluck().all()
-    if (leaving.length === 0) return
-    for (const pack of leaving) this.#transactions.write(counts => this.#removeTrees(pack, counts))
+    if (!db.prepare('SELECT 1 FROM leaving').get()) return
     // Another process may meanwhile have added an index file with one of these packs: then it is gone no more, and its blobs stay.
-    const removeBlobs = db.prepare(
-      'DELETE FROM data_blobs WHERE id >= ? AND id < ? AND pack IN (SELECT pack FROM packs WHERE gone = 1 AND pack IN (SELECT pack FROM leaving))')
+    const inSlice = 'WHERE id >= ? AND id < ?'
+    const ofLeaving = 'pack IN (SELECT pack FROM packs WHERE gone = 1 AND pack IN (SELECT pack FROM leaving))'
+    const removeTrees = db.prepare(`DELETE FROM tree_blobs ${inSlice} AND ${ofLeaving}`)
+    const removeRows = db.prepare(`DELETE FROM tree_rows ${inSlice} AND NOT EXISTS (SELECT 1 FROM tree_blobs t WHERE t.id = tree_rows.id)`)
+    const removeData = db.prepare(`DELETE FROM data_blobs ${inSlice} AND ${ofLeaving}`)
     for (let slice = 0; slice < SLICES; slice++) {
-      const [from, to] = [slice, slice + 1].map(i => i === SLICES ? Buffer.alloc(33, 0xff) : Buffer.of(i * 256 / SLICES))
-      this.#transactions.write(counts => count(counts, 'data_blobs', -removeBlobs.run(from, to).changes))
+      const bounds = [slice, slice + 1].map(i => i === SLICES ? Buffer.alloc(33, 0xff) : Buffer.of(i * 256 / SLICES))
+      this.#transactions.write(counts => {
+        count(counts, 'tree_blobs', -removeTrees.run(...bounds).changes)
+        count(counts, 'data_blobs', -removeData.run(...bounds).changes)
+        removeRows.run(...bounds)
+      })
     }
     this.#transactions.write(counts => {
       count(counts, 'packs', -db.prepare('DELETE FROM packs WHERE gone = 1 AND pack IN (SELECT pack FROM leaving)').run().changes)
     })
-  }
-
-  #removeTrees(pack: number, counts: Parameters<Parameters<Transactions['write']>[0]>[0]): void {
-    const db = this.#db
-    if (!db.prepare('SELECT 1 FROM packs WHERE pack = ? AND gone = 1').get(pack)) return
-    const ids = db.prepare<[number], Buffer>('DELETE FROM tree_blobs WHERE pack = ? RETURNING id').pluck().all(pack)
-    count(counts, 'tree_blobs', -ids.length)
-    const removeRows = db.prepare('DELETE FROM tree_rows WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM tree_blobs WHERE id = ?1)')
-    for (const id of ids) removeRows.run(id)
   }
 }

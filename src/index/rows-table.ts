@@ -1,7 +1,11 @@
 import type Database from 'better-sqlite3'
 import { rowsChecksum } from './checksum.js'
 import { TRANSACTION_BYTES } from './limits.js'
+import { storedFlags } from './schema.js'
 import type { Transactions } from './transactions.js'
+
+/** Where rows have their flags: format/tree-rows.ts, which loads the addon; a thread that only writes does without. */
+const FLAGS_AT = 24
 
 /** Rows of trees, and with them packs.missing. */
 export class RowsTable {
@@ -9,7 +13,7 @@ export class RowsTable {
   readonly #insert: Database.Statement<[Uint8Array, number, Uint8Array]>
   readonly #delete: Database.Statement<[Uint8Array]>
   readonly #addToMissing: Database.Statement<[{ id: Uint8Array, change: number }]>
-  readonly #addFlags: Database.Statement<[number]>
+  readonly #addFlags: Database.Statement<[{ flags: number }]>
 
   constructor(db: Database.Database, transactions: Transactions) {
     this.#transactions = transactions
@@ -19,7 +23,7 @@ export class RowsTable {
     this.#addToMissing = db.prepare(`
       UPDATE packs SET missing = missing + @change * (SELECT count(*) FROM tree_blobs t WHERE t.id = @id AND t.pack = packs.pack)
       WHERE pack IN (SELECT pack FROM tree_blobs WHERE id = @id)`)
-    this.#addFlags = db.prepare(`UPDATE meta SET value = value | ?1 WHERE name = 'flags' AND value <> value | ?1`)
+    this.#addFlags = db.prepare(`UPDATE meta SET value = value | @flags WHERE name = 'flags' AND value <> value | @flags`)
   }
 
   put(ids: Uint8Array, lengths: Float64Array, rows: Uint8Array): void {
@@ -31,9 +35,9 @@ export class RowsTable {
           const id = ids.subarray(32 * i, 32 * i + 32)
           const one = rows.subarray(at, at + lengths[i])
           if (this.#insert.run(id, rowsChecksum(id, one), one).changes === 1) this.#addToMissing.run({ id, change: -1 })
-          flags |= view.getUint32(at + 24, true)
+          flags |= view.getUint32(at + FLAGS_AT, true)
         }
-        this.#addFlags.run(flags)
+        this.#addFlags.run({ flags: storedFlags(flags) })
       })
     }
   }

@@ -15,6 +15,7 @@ export const PAGE_SIZE = 8192
  * packs.missing counts the tree blobs of a pack whose rows are not stored, kept up to date in the transaction that changes either.
  * packs.gone marks packs which are no longer listed, until their blobs have been removed piece by piece.
  * index_files.complete is 0 while an index file is being added; the row with an empty name stands for packs known from their own header.
+ * meta 'flags' is the OR of RowsFlag over tree_rows, twice over (storedFlags); 'boot' the run of the kernel in which all was last checked (migrate.ts).
  * meta 'count:<table>' is the number of rows there must be: pages lost with the power leave a sound tree with fewer.
  */
 export const SCHEMA = `
@@ -51,3 +52,8 @@ export const SCHEMA = `
 /** Tables whose rows are counted in meta. */
 export const COUNTED = ['index_packs', 'packs', 'data_blobs', 'tree_blobs'] as const
 export type Counted = typeof COUNTED[number]
+
+/** Flags with their own check: the same 16 bits twice. An OR of such values is such a value. */
+export function storedFlags(flags: number): number { return (flags & 0x7fff) * 0x10001 }
+/** @returns null if they are damaged */
+export function flagsOf(stored: number): number | null { return stored === storedFlags(stored & 0x7fff) ? stored & 0x7fff : null }

@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3'
+import { statSync } from 'node:fs'
 import { AddIndexFile } from './add-index-file.js'
 import { checkIndex } from './check-index.js'
 import { textChecksum } from './checksum.js'
@@ -6,9 +7,16 @@ import { close, openDatabase } from './database.js'
 import { MovedIndexError } from './failure.js'
 import type { Job } from './jobs.js'
 import { identity } from './location.js'
+import { bootChecksum } from './migrate.js'
 import { RemovePacks } from './remove-packs.js'
 import { RowsTable } from './rows-table.js'
+import { PAGE_SIZE } from './schema.js'
 import { Transactions } from './transactions.js'
+
+/** The log is written back to the database at this size: pages changed often are then written once. */
+const LOG_BYTES = 8 << 20
+/** Longer than any transaction of another process takes. */
+const BUSY_MS = 10_000
 
 /** The writing side, in the worker thread. Every job may be done twice with the same outcome, and none is one long transaction. */
 export class Store {
@@ -24,11 +32,10 @@ export class Store {
   constructor(file: string, expected: string) {
     this.#file = file
     this.#identity = expected
-    this.#db = openDatabase(file, { cacheKiB: 16384, busyMs: 10_000, expected }).db
+    this.#db = openDatabase(file, { cacheKiB: 16384, busyMs: BUSY_MS, expected }).db
     try {
-      // About 8 MiB: pages changed often are written back once. The log is cut when it has grown beyond, because readers were in the way.
-      this.#db.pragma('wal_autocheckpoint = 1000')
-      this.#db.pragma('journal_size_limit = 33554432')
+      this.#db.pragma(`wal_autocheckpoint = ${LOG_BYTES / PAGE_SIZE}`)
+      this.#db.pragma(`journal_size_limit = ${2 * LOG_BYTES}`)
       this.#transactions = new Transactions(this.#db)
       this.#rows = new RowsTable(this.#db, this.#transactions)
       this.#remove = new RemovePacks(this.#db, this.#transactions)
@@ -53,18 +60,25 @@ export class Store {
       case 'markPackTried': return this.#markPackTried(job.pack)
       case 'putSnapshots': return this.#putSnapshots(job.added, job.removed)
       case 'putDayNames': return this.#putDayNames(job.view, job.names)
-      case 'check': return checkIndex(this.#db)
+      case 'check': return this.#check()
       case 'close': return this.close()
     }
   }
 
-  /** After a job: the log has outgrown its limit when the checkpoints found readers in it each time. */
+  /** After a job: cut the log if it has outgrown its limit because checkpoints found readers in it each time. */
   tidy(): void {
-    const pages = (this.#db.pragma('wal_checkpoint(PASSIVE)') as { log: number }[])[0].log
-    if (pages > 8000) this.#db.pragma('wal_checkpoint(TRUNCATE)')
+    if (statSync(`${this.#file}-wal`).size < 2 * LOG_BYTES) return
+    this.#db.pragma('busy_timeout = 200')
+    this.#db.pragma('wal_checkpoint(TRUNCATE)')
+    this.#db.pragma(`busy_timeout = ${BUSY_MS}`)
   }
 
   close(): void { close(this.#db) }
+
+  #check(): void {
+    checkIndex(this.#db)
+    this.#transactions.write(() => this.#db.prepare(`UPDATE meta SET value = ? WHERE name = 'boot'`).run(bootChecksum()))
+  }
 
   #markPackTried(pack: number): void {
     this.#transactions.write(() => {
@@ -80,7 +94,6 @@ export class Store {
       for (const [name, json] of added) put.run(name, json, textChecksum(name, json))
       for (const name of removed) {
         remove.run(name)
-        // The primary key leads with the view, but there are only as many names as snapshots.
         removeNames.run(name)
       }
     })

@@ -78,7 +78,9 @@ function isInside(path: string, directory: BigIntStats): boolean {
 }
 
 function same(a: BigIntStats, b: BigIntStats): boolean { return a.dev === b.dev && a.ino === b.ino }
-function tryStat(path: string): BigIntStats | null { return statSync(path, { bigint: true, throwIfNoEntry: false }) ?? null }
+
+/** null also where one may not look: then nothing can be read or written there either */
+function tryStat(path: string): BigIntStats | null { try { return statSync(path, { bigint: true }) } catch { return null } }
 
 function mustBeEmpty(path: string): void {
   let names: string[]

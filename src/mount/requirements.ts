@@ -6,6 +6,9 @@ import { DaybookError } from '../errors.js'
 export const FUSE_DEVICE = '/dev/fuse'
 export const FUSE_CONF = '/etc/fuse.conf'
 
+/** udev gives the device this mode; without udev it is root's alone. */
+export const OPEN_TO_ALL = `as root: chmod 666 ${FUSE_DEVICE}`
+
 export type DeviceState = 'ok' | 'missing' | 'no module' | 'no permission'
 
 /** Can this process open /dev/fuse itself? */
@@ -18,6 +21,9 @@ export function fuseDevice(): DeviceState {
     return code === 'EACCES' || code === 'EPERM' ? 'no permission' : code === 'ENOENT' ? 'missing' : 'no module'
   }
 }
+
+/** May everybody open it? */
+export function fuseDeviceOpenToAll(): boolean { return (statSync(FUSE_DEVICE).mode & 0o006) === 0o006 }
 
 /** Where fusermount3 is, and whether it may do what only root can. null: not installed */
 export function fusermount3(): { path: string, setuid: boolean } | null {
@@ -55,6 +61,10 @@ export function mustBeAbleToMount({ allowOther }: { allowOther: boolean }): void
     throw new DaybookError('ERR_UNSUPPORTED', `${FUSE_DEVICE} cannot be opened: the kernel has no FUSE, or the container hides it`, 'load the kernel module: modprobe fuse')
   }
   if (device === 'ok' && maySysAdmin()) return
+  // fusermount3 opens it with the rights of who calls it.
+  if (device === 'no permission') {
+    throw new DaybookError('ERR_UNSUPPORTED', `no permission to open ${FUSE_DEVICE}`, process.getuid!() === 0 ? 'in a container: run it with --device /dev/fuse --cap-add SYS_ADMIN' : OPEN_TO_ALL)
+  }
   const helper = fusermount3()
   if (helper === null) throw new DaybookError('ERR_UNSUPPORTED', 'fusermount3 is not installed, and mounting without it takes root', 'apt-get install fuse3')
   if (!helper.setuid && process.getuid!() !== 0) {

@@ -8,6 +8,8 @@ import { unmountEntry } from './unmount.js'
 /** What a mount process has to tell a person or a parent process. */
 export type MountEvent =
   | { readonly type: 'ready', readonly mountpoint: string, readonly snapshots: number, readonly newest: string | null }
+  /** told to leave */
+  | { readonly type: 'leaving', readonly mountpoint: string, readonly signal: string }
   /** told to leave, but somebody uses the mount: it is out of the tree, what is open is still served */
   | { readonly type: 'busy', readonly mountpoint: string }
   /** `errno`: 0 after an unmount */
@@ -22,7 +24,10 @@ export async function runMount(options: MountOptions, tell: (event: MountEvent) 
   const { log, mountpoint } = options
   let running: RunningMount | null = null
   const unguard = guardAgainstCrashes(options, () => running)
-  const signals = handleSignals({ log, early: () => leaveBeforeReady(mountpoint), busy: () => tell({ type: 'busy', mountpoint }) })
+  const signals = handleSignals({
+    log, early: () => leaveBeforeReady(mountpoint),
+    leaving: signal => tell({ type: 'leaving', mountpoint, signal }), busy: () => tell({ type: 'busy', mountpoint }),
+  })
   try {
     const [{ native }, { startMount }] = await Promise.all([import('../native.js'), import('./serve.js')])
     native.forbidCoreDumps()

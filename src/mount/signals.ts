@@ -9,6 +9,7 @@ export interface SignalOptions {
   readonly log: Logger
   /** SIGINT or SIGTERM came before there was a mount; must end the process */
   early(): void
+  leaving(signal: string): void
   /** the mount was in use when told to leave */
   busy(): void
 }
@@ -27,7 +28,7 @@ export interface Signals {
  * SIGHUP: look for new snapshots now; but if our terminal is gone, leave. SIGUSR1: counters into the log (and not Node's debugger, which would
  * let anybody who may send signals read the keys).
  */
-export function handleSignals({ log, early, busy }: SignalOptions): Signals {
+export function handleSignals({ log, early, leaving: tellLeaving, busy }: SignalOptions): Signals {
   let mount: RunningMount | null = null
   let leaving = false
   let exitCode: number | null = null
@@ -46,10 +47,9 @@ export function handleSignals({ log, early, busy }: SignalOptions): Signals {
     }
     leaving = true
     exitCode = 0
-    log.info('leaving', { signal, mountpoint: current.mountpoint })
+    tellLeaving(signal)
     current.unmount().catch(error => { log.error('cannot unmount', { error }); return 'busy' as const }).then(outcome => {
       if (outcome !== 'busy') return
-      log.warn('in use: taken out of the tree, still serving what is open', { mountpoint: current.mountpoint })
       current.detach()
       busy()
     })

@@ -6,6 +6,7 @@ import { probe } from './probe.js'
 import { resolvePath } from './resolve-path.js'
 
 /** umount2(2) */
+const MNT_FORCE = 1
 const MNT_DETACH = 2
 const UMOUNT_NOFOLLOW = 8
 
@@ -36,8 +37,8 @@ export async function unmountPath(path: string, mode: UnmountMode): Promise<Unmo
     throw new DaybookError('ERR_USAGE', `what is mounted at ${mountpoint} is not a daybook mount but ${mount.type}`, `unmount it with: umount ${mountpoint}`)
   }
   const wasDead = (liveness ?? await probe(mountpoint, mode === 'plain' ? undefined : 1000)) === 'dead'
-  if (mode === 'force') abortConnection(mount)
-  await unmountEntry(mount, mountpoint, wasDead || mode !== 'plain')
+  if (mode === 'force') await abortConnection(mount, mountpoint)
+  if (mountAt(readMountTable(), mountpoint)?.id === mount.id) await unmountEntry(mount, mountpoint, wasDead || mode !== 'plain')
   return { mountpoint, wasDead }
 }
 
@@ -82,13 +83,19 @@ function mustBeGone(mount: MountEntry, mountpoint: string): void {
 }
 
 /**
- * End the connection between kernel and server, whether that answers or not: everyone who waits gets an error.
- * The file belongs to the user who mounted. Without fusectl mounted there is none; the lazy unmount that follows has to do then.
+ * End the connection between kernel and server, whether that answers or not: everyone who waits gets an error. Root's way is umount2(2); the user
+ * who mounted has a file for it, where fusectl is mounted. Without either the lazy unmount that follows has to do.
  */
-export function abortConnection(mount: MountEntry): void {
+async function abortConnection(mount: MountEntry, mountpoint: string): Promise<void> {
   try {
-    const file = openSync(`/sys/fs/fuse/connections/${mount.device.minor}/abort`, 'w')
-    try { writeSync(file, '1') } finally { closeSync(file) }
+    if (process.getuid!() === 0) {
+      const { native } = await import('../native.js')
+      // Aborts first, then is refused because it is in use, which is what the lazy unmount is for.
+      native.umount2(Buffer.from(mountpoint), UMOUNT_NOFOLLOW | MNT_FORCE)
+    } else {
+      const file = openSync(`/sys/fs/fuse/connections/${mount.device.minor}/abort`, 'w')
+      try { writeSync(file, '1') } finally { closeSync(file) }
+    }
   } catch { /* see above */ }
 }
 

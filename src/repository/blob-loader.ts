@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import type { ReadBackend } from '../backend/backend.js'
 import { BlobCache } from '../cache/blob-cache.js'
 import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
@@ -10,7 +9,9 @@ import { idKey, keyHex, keyId } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
 import { LOCAL_LIMITS, plainLength, planReads } from './fetch-plan.js'
 import type { PlanLimits } from './fetch-plan.js'
+import { LocationCache } from './location-cache.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
+import { ReadMemory } from './read-memory.js'
 import { SharedRefresh } from './shared-refresh.js'
 
 export interface BlobLoaderOptions {
@@ -76,6 +77,8 @@ class Read {
   }
 }
 
+/** Bytes of memory for ranges kept between reads: as much as is commonly under way, and restic's longest blobs (8 MiB) find room. */
+const IDLE_BYTES = 8 << 20
 /** Places of blobs remembered: `length` and `fetch` ask for the same ones, a file's reader again and again. */
 const MAX_LOCATIONS = 8192
 
@@ -96,7 +99,8 @@ export class BlobLoader implements BlobSource {
   readonly #budget: number
   readonly #refresh: SharedRefresh
   readonly #cache: BlobCache
-  readonly #locations = new LRUCache<string, readonly BlobLocation[]>({ max: MAX_LOCATIONS })
+  readonly #memory: ReadMemory
+  readonly #locations = new LocationCache(MAX_LOCATIONS)
   readonly #abort = new AbortController()
   readonly #onAbort = () => this.close()
 
@@ -109,6 +113,8 @@ export class BlobLoader implements BlobSource {
   readonly #demand: Read[] = []
   readonly #ahead: Read[] = []
 
+  /** the blob being handed to its readers, not in the cache yet */
+  #delivering: { readonly key: string, readonly blob: NativeBlob, dropped: boolean } | null = null
   #aheadBytes = 0
   #inFlightBytes = 0
   #reading = 0
@@ -118,9 +124,10 @@ export class BlobLoader implements BlobSource {
   constructor(options: BlobLoaderOptions) {
     this.#options = options
     this.#plan = options.plan ?? LOCAL_LIMITS
-    this.#budget = options.inFlightBytes ?? 24 << 20
-    this.aheadBudget = options.aheadBytes ?? 20 << 20
-    this.#cache = new BlobCache(options.cacheBytes ?? 24 << 20)
+    this.#budget = options.inFlightBytes ?? 12 << 20
+    this.aheadBudget = options.aheadBytes ?? 16 << 20
+    this.#cache = new BlobCache(options.cacheBytes ?? 16 << 20)
+    this.#memory = new ReadMemory(IDLE_BYTES)
     this.#refresh = new SharedRefresh(options.refresh)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) this.close()
@@ -131,9 +138,16 @@ export class BlobLoader implements BlobSource {
     return locations.length === 0 ? -1 : plainLength(locations[0])
   }
 
-  peek(id: BlobId): NativeBlob | null { return this.#cache.get(idKey(id)) ?? null }
+  peek(id: BlobId): NativeBlob | null {
+    const key = idKey(id)
+    return key === this.#delivering?.key ? this.#delivering.blob : this.#cache.get(key) ?? null
+  }
 
-  drop(id: BlobId): void { this.#cache.delete(idKey(id)) }
+  drop(id: BlobId): void {
+    const key = idKey(id)
+    if (key === this.#delivering?.key) this.#delivering.dropped = true
+    else this.#cache.delete(key)
+  }
 
   async refresh(): Promise<boolean> {
     if (this.#closed) throw abortedError()
@@ -146,7 +160,7 @@ export class BlobLoader implements BlobSource {
     const ahead = priority === 'ahead'
     for (let i = 0; i < ids.length; i++) {
       const key = idKey(ids[i])
-      const cached = this.#cache.get(key)
+      const cached = key === this.#delivering?.key ? this.#delivering.blob : this.#cache.get(key)
       if (cached !== undefined) {
         this.#deliver(onBlob, i, cached)
         continue
@@ -173,6 +187,7 @@ export class BlobLoader implements BlobSource {
     this.#ahead.length = 0
     for (const wanted of [...this.#wanted.values()]) this.#settle(wanted, abortedError())
     this.#cache.clear()
+    this.#memory.clear()
     this.#locations.clear()
   }
 
@@ -284,9 +299,10 @@ export class BlobLoader implements BlobSource {
     this.#inFlightBytes += read.cost
     this.#reading++
     if (!read.ahead) this.#demandUnderWay++
+    const memory = this.#memory.take(read.length)
     let bytes: Buffer
     try {
-      bytes = await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal)
+      bytes = await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal, memory)
     } catch (error) {
       this.#reading--
       this.#finished(read)
@@ -305,6 +321,7 @@ export class BlobLoader implements BlobSource {
     } catch (error) {
       failure = error as Error
     }
+    this.#memory.give(memory)
     this.#finished(read)
     this.#pump()
     for (let i = 0; i < members.length; i++) {
@@ -342,8 +359,12 @@ export class BlobLoader implements BlobSource {
       const pack = this.#options.index.packName(location.pack)
       this.#options.log.warn('a copy of a blob could not be had, another was taken', { blob: keyHex(wanted.key), pack, cause: wanted.failure.message })
     }
-    this.#cache.set(wanted.key, blob)
+    // Kept only if no reader drops it at once, which most do: in and out of the cache costs more than all the rest here.
+    const delivering = this.#delivering = { key: wanted.key, blob, dropped: false }
     this.#settle(wanted, blob)
+    this.#delivering = null
+    if (delivering.dropped || this.#closed) this.#cache.release(blob)
+    else this.#cache.set(wanted.key, blob)
   }
 
   #copyFailed(wanted: WantedBlob, location: BlobLocation, error: Error): void {

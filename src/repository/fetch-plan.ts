@@ -13,8 +13,8 @@ export interface PlanLimits {
   readonly firstRange: number
 }
 
-/** A request costs microseconds; reads of a few MiB let the decoding of one overlap with the next. */
-export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 4 << 20, maxPlain: 6 << 20, firstRange: 1 << 20 }
+/** A request costs microseconds; short reads let the decoding of one overlap with the next, and need little memory. */
+export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 2 << 20, maxPlain: 6 << 20, firstRange: 1 << 20 }
 /** A request costs a round trip: as long as a MiB or more takes to arrive. */
 export const REMOTE_LIMITS: PlanLimits = { maxGap: 1 << 20, maxRange: 32 << 20, maxPlain: 64 << 20, firstRange: 4 << 20 }
 

@@ -49,8 +49,11 @@ export async function searchKey(files: readonly StoredKeyFile[], password: Uint8
 
   candidates.sort(byLikelihood(options.keyHint ?? null))
   const tried = candidates.slice(0, maxKeys)
-  const opened = await firstThatOpens(tried, password, signal, report)
+  let useless: CorruptError | null = null
+  const opened = await firstThatOpens(tried, password, signal, error => { useless = error; report(error) })
   if (opened) return opened
+  // The password fitted: it is not what is wrong.
+  if (useless) throw useless
   if (!tried.some(({ sound }) => sound)) {
     if (damaged.length > 0) throw damaged.length === 1 ? damaged[0] : new CorruptError('keys', `none of ${files.length} key files is sound: ${damaged[0].message}`)
     throw unreadable[0]
@@ -94,7 +97,7 @@ function username(): string {
 }
 
 async function firstThatOpens(candidates: Candidate[], password: Uint8Array, signal: AbortSignal | undefined,
-  report: (error: CorruptError) => void): Promise<OpenedKey | null> {
+  onUseless: (error: CorruptError) => void): Promise<OpenedKey | null> {
   let next = 0
   let opened: OpenedKey | null = null
   const lane = async (): Promise<void> => {
@@ -103,7 +106,7 @@ async function firstThatOpens(candidates: Candidate[], password: Uint8Array, sig
       const { name, key } = candidates[next++]
       const keys = await openMasterKey(name, key, password).catch(error => {
         if (!(error instanceof CorruptError)) throw error
-        report(error)
+        onUseless(error)
         return null
       })
       if (!keys) continue

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { DaybookError } from '../errors.js'
+import { abortedError } from '../util/abort.js'
 import { splitCommand } from './split-command.js'
 import { readTextFile, trimSpace } from './text-file.js'
 
@@ -67,7 +68,7 @@ async function runPasswordCommand(command: string, signal: AbortSignal | undefin
     const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'], signal })
     const chunks: Buffer[] = []
     child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-    child.on('error', error => fail((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : `cannot be run: ${(error as NodeJS.ErrnoException).code}`, error))
+    child.on('error', error => signal?.aborted ? reject(abortedError(signal)) : fail((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : `cannot be run: ${(error as NodeJS.ErrnoException).code}`, error))
     child.on('close', (code, killer) => {
       if (code === 0) resolve(trimSpace(Buffer.concat(chunks)))
       else fail(killer ? `was ended by ${killer}` : `failed with exit code ${code}`)

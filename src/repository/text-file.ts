@@ -26,13 +26,20 @@ export function decodeText(bytes: Buffer): Buffer {
 
 /** Without the characters Go's unicode.IsSpace knows at both ends. On bytes, for a password need not be valid UTF-8. */
 export function trimSpace(bytes: Buffer): Buffer {
-  const text = bytes.toString('latin1')
-  const start = /^(?:[\t-\r ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)*/.exec(text)![0].length
-  let end = text.length
-  for (;;) {
-    const tail = /(?:[\t-\r ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)$/.exec(text.slice(Math.max(start, end - 3), end))
-    if (!tail) break
-    end -= tail[0].length
-  }
-  return bytes.subarray(start, Math.max(start, end))
+  let start = 0
+  for (let width; (width = spaceAt(bytes, start)) > 0;) start += width
+  let end = bytes.length
+  for (let width; (width = [1, 2, 3].find(width => end - width >= start && spaceAt(bytes, end - width) === width) ?? 0) > 0;) end -= width
+  return bytes.subarray(start, end)
+}
+
+/** Bytes of the white space character in UTF-8 that begins there; 0 if none does. */
+function spaceAt(bytes: Buffer, at: number): 0 | 1 | 2 | 3 {
+  const [a, b, c] = [bytes[at], bytes[at + 1], bytes[at + 2]]
+  if (a === 0x20 || a >= 0x09 && a <= 0x0d) return 1
+  if (a === 0xc2) return b === 0x85 || b === 0xa0 ? 2 : 0 // U+0085, U+00A0
+  const rest = b << 8 | c
+  if (a === 0xe1) return rest === 0x9a80 ? 3 : 0 // U+1680
+  if (a === 0xe2) return rest >= 0x8080 && rest <= 0x808a || rest === 0x80a8 || rest === 0x80a9 || rest === 0x80af || rest === 0x819f ? 3 : 0 // U+2000 to U+205F
+  return a === 0xe3 && rest === 0x8080 ? 3 : 0 // U+3000
 }

@@ -63,7 +63,7 @@ export class TreeLoader implements TreeSource {
   /** unfinished packs by number, the last demanded one last */
   readonly #packs = new Map<number, TreePack>()
   /** finished packs which packsWithoutRows may still list: not stored yet, or some trees cannot be had */
-  readonly #finished = new Map<number, 'storing' | 'stored' | 'failed'>()
+  readonly #finished = new Map<number, 'storing' | 'again' | 'failed'>()
   #demand = 0
   #idle: (() => void) | null = null
   #filling: Promise<void> | null = null
@@ -258,7 +258,7 @@ export class TreeLoader implements TreeSource {
   #packFinished(pack: TreePack): void {
     if (this.#packs.get(pack.number) === pack) this.#packs.delete(pack.number)
     if (this.#closed !== null) return
-    const failed = pack.failed || this.#finished.get(pack.number) === 'stored'
+    const failed = pack.failed || this.#finished.get(pack.number) === 'again'
     this.#finished.set(pack.number, failed ? 'failed' : 'storing')
     if (!failed) return
     this.#options.index.markPackTried(pack.number).catch(error => this.#options.log.debug('a pack could not be marked', { error }))
@@ -355,7 +355,7 @@ export class TreeLoader implements TreeSource {
     for (const pack of this.#packs.values()) last = pack
     if (last !== null || !this.#fillAll) return last
     for (;;) {
-      const listed = this.#options.index.packsWithoutRows(this.#finished.size + 1).find(number => !this.#finished.has(number))
+      const listed = this.#options.index.packsWithoutRows(this.#finished.size + 1).find(number => (this.#finished.get(number) ?? 'again') === 'again')
       if (listed !== undefined) {
         const pack = this.#pack(listed)
         if (!pack.finished) return pack
@@ -376,7 +376,7 @@ export class TreeLoader implements TreeSource {
     const listed = new Set(this.#options.index.packsWithoutRows(this.#finished.size + 1))
     for (const [pack, state] of this.#finished) {
       if (state !== 'storing') continue
-      if (listed.has(pack)) this.#finished.set(pack, 'stored')
+      if (listed.has(pack)) this.#finished.set(pack, 'again')
       else this.#finished.delete(pack)
     }
   }

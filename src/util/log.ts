@@ -31,17 +31,14 @@ export function createLogger({ level, json = false, write, now = Date.now }: Log
     ? () => {}
     : (message: string, fields: Fields = {}) => {
         const time = new Date(now()).toISOString()
-        write(json ? jsonLine(time, name, message, fields) : textLine(time, name, message, fields))
+        const plain = plainFields(fields, name === 'error' || level === 'debug')
+        write(json ? JSON.stringify({ ...plain, time, level: name, msg: message }, bigints) + '\n' : textLine(time, name, message, plain))
       }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 /** Says nothing. */
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
-
-function jsonLine(time: string, level: Level, message: string, fields: Fields): string {
-  return JSON.stringify({ ...fields, time, level, msg: message }, plainValue) + '\n'
-}
 
 function textLine(time: string, level: Level, message: string, fields: Fields): string {
   let line = `${time} ${level.padEnd(5)} ${oneLine(message)}`
@@ -52,7 +49,7 @@ function textLine(time: string, level: Level, message: string, fields: Fields): 
 }
 
 function textValue(value: unknown): string {
-  const text = typeof value === 'string' ? value : JSON.stringify(value, plainValue) ?? String(value)
+  const text = typeof value === 'string' ? value : JSON.stringify(value, bigints) ?? String(value)
   return /^[^\s"=\\\p{Cc}]+$/u.test(text) ? text : typeof value === 'string' ? JSON.stringify(text) : text
 }
 
@@ -61,9 +58,18 @@ function oneLine(text: string): string {
   return text.replace(/\p{Cc}/gu, c => JSON.stringify(c).slice(1, -1))
 }
 
-function plainValue(_name: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return value.toString()
-  if (!(value instanceof Error)) return value
-  const { message, stack, cause } = value
-  return { message, code: (value as NodeJS.ErrnoException).code, stack, cause }
+function bigints(_name: string, value: unknown): unknown { return typeof value === 'bigint' ? value.toString() : value }
+
+/** Errors as their message; their stack where somebody has to look for a fault. */
+function plainFields(fields: Fields, stacks: boolean): Fields {
+  const plain: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(fields)) plain[name] = value instanceof Error ? (stacks ? chain(value, stackOf) : chain(value, messageOf)) : value
+  return plain
 }
+
+function chain(error: Error, describe: (error: Error) => string): string {
+  return describe(error) + (error.cause instanceof Error ? `; caused by: ${chain(error.cause, describe)}` : '')
+}
+
+function messageOf({ message, name }: Error): string { return message || name }
+function stackOf(error: Error): string { return error.stack ?? messageOf(error) }

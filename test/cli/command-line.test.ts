@@ -5,6 +5,7 @@ import { daybook, projectRoot } from '../fixtures/mount-process.js'
 import { run } from '../fixtures/run.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 
+t.setTimeout(120_000)
 const dir = makeScratch('command-line')
 t.teardown(() => removeScratch(dir))
 

@@ -16,6 +16,8 @@ t.setTimeout(900_000)
 const SPARSE_LENGTH = Number(process.env['DAYBOOK_SPARSE_GB'] ?? 10) * 1024 * MIB
 /** 0.14 is what Debian 12 has, 0.18 Debian 13: they write differently. */
 const SERIES = ['0.14', '0.18', '0.19']
+/** restic cuts zeros into chunks of 512 KiB, so a hole loses less than that at either end. */
+const HOLE_LOSS = 2 * 512 * KIB
 
 if (mountTier(t)) await main()
 
@@ -30,22 +32,24 @@ async function main(): Promise<void> {
   const source = place.path('s')
   makeEveryKind(source, { sparseLength: SPARSE_LENGTH })
   const wanted = digest(source, { islandsOf: join(source) })
-  // rsync reads the big sparse file; tar would have to write its 10 GB.
+  // The big sparse file is for the last one only, for the time it takes; and not for tar, which would have to write its zeros.
   const wantedTar = await tarDigest(source, ['./holes/sparse'])
   t.comment(`${wanted.length} entries`)
 
-  for (const { restic, format } of combinations) {
+  for (const combination of combinations) {
+    const { restic, format } = combination
+    const left = combination === combinations.at(-1) ? [] : ['holes/sparse']
     await t.test(`restic ${restic.version}, format ${format}`, async t => {
       const repository = await place.repository({ restic, format })
-      await repository.backup([source])
+      await repository.backup([source], { args: left.map(path => `--exclude=${source}/${path}`) })
       const cacheDir = place.path('cache')
       const mounted = await place.mount(repository, { cacheDir })
       const copy = mounted.latest(source)
       const found = digest(copy, { islandsOf: join(source) })
-      await t.test('attributes and contents', async t => same(t, compare(wanted, found, { ignore: lostBy(restic) })))
-      await t.test('rsync', t => sameByRsync(t, restic, source, copy))
+      await t.test('attributes and contents', async t => same(t, compare(wanted.filter(({ path }) => !left.includes(path.toString())), found, { ignore: lostBy(restic) })))
+      await t.test('rsync', t => sameByRsync(t, restic, source, copy, left))
       await t.test('tar', async t => sameTar(t, restic, wantedTar, await tarDigest(copy, ['./holes/sparse'])))
-      await t.test('holes', async t => sameHoles(t, source, copy, wanted))
+      await t.test('holes', async t => sameHoles(t, source, copy, found))
       await t.test('directories above', async t => sameParents(t, source, mounted.latest()))
       await mounted.unmount()
 
@@ -64,15 +68,15 @@ async function main(): Promise<void> {
   }
 }
 
-/** Every difference is a failure of its own, up to a screenful. */
+/** Shows the differences, up to a screenful. */
 function same(t: Test, differences: string[]): void {
-  for (const line of differences.slice(0, 40)) t.fail(line)
-  t.equal(differences.length, 0, 'differences')
+  t.same(differences.slice(0, 40), [], `${differences.length} differences`)
 }
 
-async function sameByRsync(t: Test, restic: Restic, source: string, copy: string): Promise<void> {
+async function sameByRsync(t: Test, restic: Restic, source: string, copy: string, left: string[]): Promise<void> {
   if (!tier(t, 'rsync', await installed('rsync') || 'no rsync')) return
-  const lines = (await output('rsync', ['-aHAXn', '--checksum', '--delete', '--itemize-changes', `${source}/`, `${copy}/`])).toString('latin1').split('\n')
+  const args = ['-aHAXn', '--checksum', '--delete', '--itemize-changes', ...left.map(path => `--exclude=/${path}`), `${source}/`, `${copy}/`]
+  const lines = (await output('rsync', args)).toString('latin1').split('\n')
   same(t, lines.filter(line => line !== '' && !isLost(restic, line)))
 }
 
@@ -83,14 +87,11 @@ function sameTar(t: Test, restic: Restic, wanted: Tarred, found: Tarred): void {
   if (!isLost(restic, 'symlinks/not-utf8')) t.equal(found.sha256, wanted.sha256, 'the archives are the same to the byte')
 }
 
-/** Does this line of rsync or tar speak of a link whose target that restic loses? */
+/** Does this line of rsync or tar speak of a link of which that restic loses something? */
 function isLost(restic: Restic, line: string): boolean {
-  const path = /symlinks\/[a-z0-9-]+/.exec(line)?.[0]
-  return path !== undefined && lostBy(restic)({ type: 'symlink', path: Buffer.from(path) } as Entry, 'target')
+  const path = /symlinks\/[a-z0-9-]+|attributes\/link/.exec(line)?.[0]
+  return path !== undefined && ['target', 'xattrs'].some(field => lostBy(restic)({ type: 'symlink', path: Buffer.from(path) }, field))
 }
-
-/** restic cuts zeros into chunks of 512 KiB, so a hole loses less than that at either end. */
-const HOLE_LOSS = 2 * 512 * KIB
 
 function sameHoles(t: Test, source: string, copy: string, entries: Entry[]): void {
   for (const { path, size: length, type } of entries) {

@@ -29,7 +29,7 @@ t.test('names are unquoted to their bytes', async t => {
     ['\\u00e9', '\xc3\xa9'], ['\\U0001f600', '\xf0\x9f\x98\x80'], ['\u00e9', '\xc3\xa9'], ['<&>\u2028', '<&>\xe2\x80\xa8'],
     // What Go does not unquote stands as it is.
     ['\\q', '\\q'], ['\\', '\\'], ['a"b', 'a"b'], ['\\x4', '\\x4'], ['\\ud800', '\\ud800'], ['\\U00110000', '\\U00110000'], ['\\400', '\\400'], ['\\n\n', '\\n\n'],
-  ] as const) t.equal(rowOf({}, quoted).name, bytes, JSON.stringify(quoted))
+  ] as const) t.equal(rowOf({}, quoted).name, bytes, JSON.stringify(bytes).replace(/[^ -~]/g, '?'))
 })
 
 t.test('a name no directory can hold takes its node away and nothing else', async t => {

@@ -398,8 +398,15 @@ claim('refresh is shared', async t => {
   const packs = new FakePacks()
   const loader = makeLoader(packs)
   packs.onRefresh = () => true
-  t.strictSame(await Promise.all([loader.refresh(), loader.refresh(), loader.refresh()]), [true, true, true])
-  t.equal(packs.refreshes, 2, 'one for the first, one for those who came while it was under way')
+  let later: Promise<boolean>[] = []
+  packs.onRefresh = () => {
+    if (packs.refreshes === 1) later = [loader.refresh(), loader.refresh()]
+    return true
+  }
+  t.strictSame(await Promise.all([loader.refresh(), loader.refresh()]), [true, true])
+  t.equal(packs.refreshes, 1, 'by all who ask in one turn')
+  t.strictSame(await Promise.all(later), [true, true])
+  t.equal(packs.refreshes, 2, 'and by those who ask while one is under way: they get the next')
   loader.close()
 })
 

@@ -26,8 +26,25 @@ t.test('text: one line each, whatever is in it', async t => {
   ])
 })
 
-t.test('JSON: time, level and msg in every line, and errors with their cause', async t => {
+t.test('JSON: time, level and msg in every line, whatever the fields are called', async t => {
   const { said, log } = lines('info', true)
-  log.error('failed', { error: new Error('outer', { cause: new Error('inner') }), msg: 'not this one' })
-  t.match(JSON.parse(said[0]), { time: '1970-01-01T00:00:00.000Z', level: 'error', msg: 'failed', error: { message: 'outer', cause: { message: 'inner' } } })
+  log.info('found', { msg: 'not this one', level: 'nor this', big: 1n << 60n, nested: { n: 2n } })
+  t.strictSame(JSON.parse(said[0]), { msg: 'found', level: 'info', big: '1152921504606846976', nested: { n: '2' }, time: '1970-01-01T00:00:00.000Z' })
+})
+
+t.test('errors: messages down to the cause; stacks only where a fault is to be found', async t => {
+  const error = new Error('outer', { cause: new Error('inner') })
+  for (const { level, at, stack } of [
+    { level: 'info', at: 'warn', stack: false },
+    { level: 'info', at: 'error', stack: true },
+    { level: 'debug', at: 'warn', stack: true },
+  ] as const) {
+    for (const json of [false, true]) {
+      const { said, log } = lines(level, json)
+      log[at]('failed', { error })
+      t.match(said[0], /outer.*caused by: .*inner/, `${at} of ${level}`)
+      t.equal(/log\.test/.test(said[0]), stack, `${at} of ${level}: stack`)
+      t.equal(said[0].trimEnd().includes('\n'), false, 'one line')
+    }
+  }
 })

@@ -1,0 +1,56 @@
+import { resolve } from 'node:path'
+import t from 'tap'
+import { parseLocation, stripPassword } from '../../src/backend/location.js'
+import { openBackend } from '../../src/backend/open-backend.js'
+
+t.test('locations as restic writes them', async t => {
+  for (const [text, scheme, target] of [
+    ['/srv/backup', 'local', '/srv/backup'],
+    ['local:/srv/backup', 'local', '/srv/backup'],
+    ['/srv/back:up/', 'local', '/srv/back:up'],
+    ['local:back:up', 'local', resolve('back:up')],
+    ['./a:b', 'local', resolve('a:b')],
+    ['../a:b', 'local', resolve('../a:b')],
+    ['backup', 'local', resolve('backup')],
+    ['localhost', 'local', resolve('localhost')],
+    ['s3:s3.amazonaws.com/bucket/folder', 's3', 's3.amazonaws.com/bucket/folder'],
+    ['sftp:user@host:/srv/backup', 'sftp', 'user@host:/srv/backup'],
+    ['rest:https://user:pw@host:8000/', 'rest', 'https://user:pw@host:8000/'],
+    ['b2:bucket:path', 'b2', 'bucket:path'],
+    ['azure:container:/', 'azure', 'container:/'],
+    ['gs:bucket:/', 'gs', 'bucket:/'],
+    ['swift:container:/path', 'swift', 'container:/path'],
+    ['rclone:remote:path', 'rclone', 'remote:path'],
+  ] as const) t.match(parseLocation(text), { scheme, target }, text)
+})
+
+t.test('what is no location', async t => {
+  for (const text of ['', 'local:', 'host:/srv/backup', 'ftp://user:secret@host/x', 'https://u:secret@host', ':x']) {
+    t.throws(() => parseLocation(text), { code: 'ERR_USAGE' }, JSON.stringify(text))
+  }
+  try {
+    parseLocation('ftp://user:secret@host/x')
+  } catch (error) {
+    t.notMatch((error as Error).message, 'secret')
+  }
+})
+
+t.test('passwords are not shown', async t => {
+  for (const [text, shown] of [
+    ['rest:https://user:pw@host:8000/path', 'rest:https://user:***@host:8000/path'],
+    ['rest:https://user:p@w:x@host/', 'rest:https://user:***@host/'],
+    ['rest:https://:pw@host/', 'rest:https://:***@host/'],
+    ['rest:https://host:8000/user:x@y', 'rest:https://host:8000/user:x@y'],
+    ['sftp://user:pw@host:22//srv', 'sftp://user:***@host:22//srv'],
+    ['s3:https://key:secret@host/bucket', 's3:https://key:***@host/bucket'],
+    ['/srv/backup', '/srv/backup'],
+  ]) {
+    t.equal(stripPassword(text), shown)
+    t.equal(parseLocation(text).display, shown)
+  }
+})
+
+t.test('what cannot be opened yet says so', async t => {
+  t.throws(() => openBackend(parseLocation('rest:https://user:pw@host/')), { code: 'ERR_UNSUPPORTED', message: 'rest repositories cannot be opened yet: rest:https://user:***@host/' })
+  t.equal(openBackend(parseLocation('/srv/backup')).location, '/srv/backup')
+})

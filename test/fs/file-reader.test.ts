@@ -1,0 +1,85 @@
+import t from 'tap'
+import { FileReader } from '../../src/fs/file-reader.js'
+import { ZERO_CHUNK_ID, ZERO_CHUNK_LENGTH } from '../../src/fs/file-map.js'
+import type { ReadPart } from '../../src/fs/sources.js'
+import type { NativeBlob } from '../../src/native.js'
+import { randomBytes } from '../fixtures/bytes.js'
+import { MemoryBlobs, MemoryPages } from '../fixtures/memory-sources.js'
+import { seeded } from '../fixtures/seeded.js'
+
+const NODE = 77 * 2 ** 24 + 3
+
+function joined(parts: ReadPart[]): Buffer {
+  const pieces: Buffer[] = []
+  for (let i = 0; i < parts.length; i += 3) {
+    const [blob, start, length] = parts.slice(i, i + 3) as [NativeBlob | null, number, number]
+    pieces.push(blob === null ? Buffer.alloc(length) : blob.bytes().subarray(start, start + length))
+  }
+  return Buffer.concat(pieces)
+}
+
+function file(random: () => number, chunks: number) {
+  const blobs = new MemoryBlobs(random, 6)
+  const contents: Buffer[] = []
+  const ids: Buffer[] = []
+  for (let i = 0; i < chunks; i++) {
+    const hole = random() < 0.1
+    // odd lengths: chunks share pages; some lie within one
+    const bytes = hole ? Buffer.alloc(ZERO_CHUNK_LENGTH) : randomBytes(i, 1 + Math.floor(random() * (random() < 0.2 ? 900 : 60_000)))
+    contents.push(bytes)
+    ids.push(hole ? ZERO_CHUNK_ID : blobs.add(bytes))
+  }
+  const content = Buffer.concat(contents)
+  const pages = new MemoryPages(node => node === NODE ? content : undefined)
+  return { content, ids: Buffer.concat(ids), blobs, pages, reader: new FileReader(blobs, pages) }
+}
+
+t.test('whatever the order of reads, every byte is right, read or pushed', async t => {
+  for (let round = 0; round < 4; round++) {
+    const { random, seed } = seeded()
+    const { content, ids, pages, reader } = file(random, 1 + Math.floor(random() * 60))
+    let next = 0
+    for (let step = 0; step < 80; step++) {
+      const sequential = random() < 0.7
+      const offset = sequential ? next : Math.floor(random() * (content.length + 5000))
+      const size = [1, 4096, 4096 * 32, 1 << 20][Math.floor(random() * 4)]
+      next = offset + size >= content.length ? 0 : offset + size
+      const bytes = joined(await reader.read(NODE, ids, offset, size))
+      if (!bytes.equals(content.subarray(offset, offset + size))) return t.fail(`wrong bytes at ${offset}+${size}, seed ${seed}`)
+    }
+    await new Promise(resolve => setTimeout(resolve, 10))
+    t.strictSame(pages.wrong, [], `seed ${seed}`)
+  }
+})
+
+t.test('a sequential reader soon finds most of its pages in the page cache', async t => {
+  const { random, seed } = seeded(7)
+  t.comment(`seed ${seed}`)
+  const blobs = new MemoryBlobs(random, 64)
+  const chunks = Array.from({ length: 100 }, (_, i) => randomBytes(i, 50_001 + i * 7))
+  const content = Buffer.concat(chunks)
+  const ids = Buffer.concat(chunks.map(chunk => blobs.add(chunk)))
+  const pages = new MemoryPages(() => content)
+  const reader = new FileReader(blobs, pages)
+  let requests = 0
+  // as the kernel does: only pages that are not there are asked for, 32 at a time
+  for (let page = 0; page * 4096 < content.length; page++) {
+    if (pages.has(NODE, page)) continue
+    requests++
+    let end = page + 1
+    while (end < page + 32 && !pages.has(NODE, end)) end++
+    const bytes = joined(await reader.read(NODE, ids, page * 4096, (end - page) * 4096))
+    if (!bytes.equals(content.subarray(page * 4096, end * 4096))) return t.fail(`wrong bytes at page ${page}`)
+    page = end - 1
+    await new Promise(resolve => setTimeout(resolve, 4))
+  }
+  t.strictSame(pages.wrong, [])
+  t.ok(requests < 60, `${requests} requests; without read-ahead it would be ${Math.ceil(content.length / 4096 / 32)}`)
+})
+
+t.test('a blob that is in no index file is EIO for the file, and nothing else', async t => {
+  const { random } = seeded(1)
+  const blobs = new MemoryBlobs(random)
+  const reader = new FileReader(blobs, new MemoryPages(() => undefined))
+  await t.rejects(async () => reader.read(NODE, Buffer.alloc(32, 9), 0, 10), { code: 'EIO' })
+})
