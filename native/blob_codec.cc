@@ -301,7 +301,8 @@ class Batch {
     for (const size_t end : ends) {
       auto* work = new Work{shared, begin, end, nullptr};
       const Napi::String name = Napi::String::New(env, "daybook:decode");
-      if (napi_create_async_work(env, nullptr, name, Execute, Complete, work, &work->handle) != napi_ok || napi_queue_async_work(env, work->handle) != napi_ok) {
+      const bool made = napi_create_async_work(env, nullptr, name, Execute, Complete, work, &work->handle) == napi_ok;
+      if (!made || napi_queue_async_work(env, work->handle) != napi_ok) {
         Napi::Error::Fatal("Batch::Start", "no work can be queued");
       }
       begin = end;

@@ -68,6 +68,14 @@ class JsonReader {
   // The bytes a raw string stands for; a lone surrogate becomes U+FFFD, as in Go.
   static void Decode(std::string_view raw, std::string* text);
 
+  // -1 if it is none.
+  static int HexDigit(char digit) {
+    if (digit >= '0' && digit <= '9') return digit - '0';
+    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
+    return -1;
+  }
+
  private:
   static constexpr int kMaxDepth = 100;
 
@@ -163,15 +171,6 @@ class JsonReader {
   static uint64_t HasZero(uint64_t word) { return (word - Repeat(1)) & ~word & Repeat('\x80'); }
   static uint64_t HasBelowSpace(uint64_t word) { return (word - Repeat(' ')) & ~word & Repeat('\x80'); }
 
- public:
-  static int HexDigit(char digit) {
-    if (digit >= '0' && digit <= '9') return digit - '0';
-    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
-    return -1;
-  }
-
- private:
   const char* at_;
   const char* end_;
 };

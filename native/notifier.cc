@@ -11,6 +11,16 @@
 #include <utility>
 
 namespace daybook {
+namespace {
+
+constexpr size_t kMaxItems = 16;  // of one store
+constexpr size_t kMaxStore = 8 << 20;
+
+bool Follows(const Notifier::Item& before, const Notifier::Item& item) {
+  return item.node == before.node && item.offset == before.offset + before.length;
+}
+
+}  // namespace
 
 Notifier::~Notifier() {
   Stop();
@@ -84,18 +94,25 @@ void Notifier::Run() {
 
 void Notifier::Do(Job& job) {
   if (job.kind == Kind::kStore) {
-    for (Item& item : job.items) {
+    for (size_t begin = 0; begin < job.items.size();) {
       {
         std::lock_guard lock(mutex_);
         if (stop_) break;
       }
-      int error = Store(item);
-      item.chunk.reset();  // memory goes back as soon as it can, not when the whole job is done
-      if (error == ENODEV) break;
+      // The kernel keeps whole pages only, so the page that two items share must come in one piece.
+      size_t end = begin + 1, length = job.items[begin].length;
+      while (end < job.items.size() && end - begin < kMaxItems && Follows(job.items[end - 1], job.items[end]) && length + job.items[end].length <= kMaxStore) {
+        length += job.items[end++].length;
+      }
+      int error = Store(&job.items[begin], end - begin, length);
       // ENOENT: the kernel does not know the inode, so there is nothing to keep. Whatever else it says, it has not taken these bytes and will ask.
-      if (error != 0) continue;
-      job.taken++;
-      job.bytes += item.length;
+      if (error == 0) {
+        job.taken += static_cast<uint32_t>(end - begin);
+        job.bytes += length;
+      }
+      // memory goes back as soon as it can, not when the whole job is done
+      for (; begin < end; begin++) job.items[begin].chunk.reset();
+      if (error == ENODEV) break;
     }
     job.items.clear();
     return;
@@ -118,15 +135,16 @@ void Notifier::Do(Job& job) {
   if (job.error == ENOENT || job.error == ENODEV) job.error = 0;  // not cached, or no longer mounted: nothing is left to be invalid
 }
 
-int Notifier::Store(const Item& item) {
+int Notifier::Store(const Item* items, size_t count, size_t length) {
   fuse_out_header header = {};
   header.error = FUSE_NOTIFY_STORE;
   fuse_notify_store_out body = {};
-  body.nodeid = item.node;
-  body.offset = item.offset;
-  body.size = static_cast<uint32_t>(item.length);
-  iovec parts[] = {{&header, sizeof header}, {&body, sizeof body}, {item.chunk->data + item.start, item.length}};
-  return Write(parts, 3);
+  body.nodeid = items->node;
+  body.offset = items->offset;
+  body.size = static_cast<uint32_t>(length);
+  iovec parts[2 + kMaxItems] = {{&header, sizeof header}, {&body, sizeof body}};
+  for (size_t i = 0; i < count; i++) parts[2 + i] = {items[i].chunk->data + items[i].start, items[i].length};
+  return Write(parts, static_cast<int>(2 + count));
 }
 
 int Notifier::Write(iovec* parts, int count) {

@@ -58,7 +58,8 @@ class Notifier {
  private:
   void Run();          // its own thread, as all below
   void Do(Job& job);
-  int Store(const Item& item);
+  // Neighbours in one file, as one run of bytes.
+  int Store(const Item* items, size_t count, size_t length);
   int Write(iovec* parts, int count);
 
   const int fd_;

@@ -1,5 +1,6 @@
 // How restic (that is, Go's standard library) writes names, times, ids, bytes and numbers as JSON text. Pure; any thread.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -95,17 +96,16 @@ inline bool DecodeBase64(std::string_view text, std::vector<uint8_t>* bytes) {
 // 64 hexadecimal digits.
 inline bool DecodeId(std::string_view hex, uint8_t* id) {
   if (hex.size() != 64) return false;
-  static constexpr auto kDigits = [] {
-    struct { int8_t value[256]; } table{};
-    for (int i = 0; i < 256; i++) {
-      table.value[i] = static_cast<int8_t>(i >= '0' && i <= '9' ? i - '0' : i >= 'a' && i <= 'f' ? i - 'a' + 10 : i >= 'A' && i <= 'F' ? i - 'A' + 10 : -1);
-    }
+  // A table: ids are the greater part of the trees of big files.
+  static const auto digits = [] {
+    std::array<int8_t, 256> table;
+    for (int i = 0; i < 256; i++) table[static_cast<size_t>(i)] = static_cast<int8_t>(JsonReader::HexDigit(static_cast<char>(i)));
     return table;
   }();
   int bad = 0;
   for (size_t i = 0; i < 32; i++) {
-    const int high = kDigits.value[static_cast<uint8_t>(hex[2 * i])];
-    const int low = kDigits.value[static_cast<uint8_t>(hex[2 * i + 1])];
+    const int high = digits[static_cast<uint8_t>(hex[2 * i])];
+    const int low = digits[static_cast<uint8_t>(hex[2 * i + 1])];
     bad |= high | low;
     id[i] = static_cast<uint8_t>(high << 4 | low);
   }
@@ -118,7 +118,8 @@ inline bool DecodeUnsigned(std::string_view raw, uint64_t* value) {
   if (raw.empty() || raw.size() > 20) return false;
   for (const char byte : raw) {
     if (byte < '0' || byte > '9') return false;
-    if (__builtin_mul_overflow(result, uint64_t{10}, &result) || __builtin_add_overflow(result, static_cast<uint64_t>(byte - '0'), &result)) return false;
+    const bool overflows = __builtin_mul_overflow(result, uint64_t{10}, &result) || __builtin_add_overflow(result, static_cast<uint64_t>(byte - '0'), &result);
+    if (overflows) return false;
   }
   *value = result;
   return true;

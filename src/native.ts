@@ -125,7 +125,7 @@ export interface SessionHandlers {
   statfs(request: RequestId): void
   /** the caller was interrupted; answer EINTR or finish; the request is still open. `thread`: its thread id as FUSE gives it (fuse_req_ctx pid), 0 if unknown */
   interrupt(request: RequestId, thread: number): void
-  /** no request follows: unmounted, or the connection broke (errno) */
+  /** no request follows: unmounted, or the connection broke (errno); once, and not after close() */
   closed(errno: number): void
   /**
    * The reader has reached the end of this directory, so the kernel knows all of its inodes. Called after a listing's last request was answered in C++
@@ -189,7 +189,7 @@ export interface NativeSession {
   setAbsentXattrs(names: string[]): void
   /**
    * Put bytes into the kernel's page cache (FUSE_NOTIFY_STORE) from the session's own notification thread, in order.
-   * The blobs may be freed meanwhile. @returns how many were taken; a node the kernel does not know is not an error
+   * Neighbours in one file that follow each other in `items` are stored as one run. The blobs may be freed meanwhile. @returns how many were taken; a node the kernel does not know is not an error
    */
   push(items: Push[]): Promise<number>
   /** From the same thread. Resolves when sent; ENOENT (not cached) is not an error. */

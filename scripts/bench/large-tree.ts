@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 
 const DIRECTORIES_PER_GROUP = 100
 
@@ -12,8 +13,10 @@ function directoryOf(n: number): string {
  * Write `filesEach` tiny files into each of `directories` directories. Every content is different, so every file costs a blob
  * of its own in the index: what is large here is the metadata. Another `version` gives other contents for the same names.
  */
-export function writeLargeTree(root: string, directories: number, filesEach: number, version: number): void {
+export async function writeLargeTree(root: string, directories: number, filesEach: number, version: number): Promise<void> {
   for (let d = 0; d < directories; d++) {
+    // Signals are heard between directories.
+    await setImmediate()
     const dir = join(root, directoryOf(d))
     mkdirSync(dir, { recursive: true })
     for (let f = 0; f < filesEach; f++) {

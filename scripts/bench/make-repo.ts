@@ -37,5 +37,5 @@ const options: MakeOptions = {
 const suffix = scale === 1 ? '' : `-${scale}`
 const large = values.million || values['20x']
 const dir = join(base, (large ? 'large' : 'standard') + suffix)
-const manifest = large ? makeLarge(dir, scale, options) : makeStandard(dir, scale, Number(values.snapshots), options)
+const manifest = await (large ? makeLarge(dir, scale, options) : makeStandard(dir, scale, Number(values.snapshots), options))
 console.log(`${dir}: ${manifest.files} files, ${(manifest.bytes / 1e9).toFixed(2)} GB, ${manifest.snapshots} snapshots, made in ${manifest.secondsToMake} s by ${manifest.resticVersion}`)

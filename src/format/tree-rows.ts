@@ -30,14 +30,17 @@ import { native } from '../native.js'
  * inode number. 0 and 1 become 2 and 3. Of directories it is 0 and not used: see native directoryIno.
  *
  * What becomes of a node that is not as it should be:
- *   left out, counted in `skipped`: no object; no name, or a name that is empty, '..', over 255 bytes, or holds '/' or NUL; a type that is not one of restic's seven
- *     (so 'irregular' and ''); a file with one bad content id or a size that is no integer below 2^63; a target over 4095 bytes; the second of two equal names
+ *   left out, counted in `skipped`: no object; no name, or a name that is empty, '..', over 255 bytes, or holds '/' or NUL; a type that is
+ *     not one of restic's seven (so 'irregular' and ''); a file with one bad content id or a size that is no integer below 2^63; a target
+ *     over 4095 bytes; the second of two equal names
  *   '.' and '/': a directory of that name with a subtree is not counted: the first one gives `replacement`. Others are left out and counted
- *   repaired, flagged damaged: a time to 1970, uid and gid to 65534, mode bits and inode to 0, links to 1, device to the bits that fit, linktarget_raw to
- *     linktarget, a target to what stands before its first NUL; an xattr Linux could not hold (name empty, over 255 bytes or with NUL or used before, value no base64 or over 64 KiB) is left out
+ *   repaired, flagged damaged: a time to 1970, uid and gid to 65534, mode bits and inode to 0, links to 1, device to the bits that fit,
+ *     linktarget_raw to linktarget, a target to what stands before its first NUL; an xattr Linux could not hold (name empty, over 255 bytes,
+ *     with NUL or used before; value no base64 or over 64 KiB) is left out
  *   flagged damaged as it is: `error` set by restic, a directory without subtree, a file with size but without content, an empty target
- * Absent or null: times 1970, numbers 0, links 1. Directories: nlink 1 ("unknown" to find and fts), size 4096, blocks 8; symlinks: size is the target's length.
- * Blocks of files: ceil(size / 512) less 1024 for each content id of 512 KiB of zeros. Names that do not unquote are taken as they stand. Duplicate keys: the last wins.
+ * Absent or null: times 1970, numbers 0, links 1. Directories: nlink 1 ("unknown" to find and fts), size 4096, blocks 8; symlinks: size is
+ * the target's length. Blocks of files: ceil(size / 512) less 1024 for each content id of 512 KiB of zeros. Names that do not unquote are
+ * taken as they stand. Duplicate keys: the last wins.
  */
 export const ROWS_MAGIC = 0x31524244
 export const HEADER_LENGTH = 64
@@ -290,7 +293,8 @@ export function encodeRows(entries: readonly RowEntry[]): Buffer {
 
 function checkName(name: Buffer, previous: Buffer | undefined): void {
   const text = name.toString('latin1')
-  if (text === '' || text === '.' || text === '..' || text.length > 255 || text.includes('/') || text.includes('\0')) throw new RangeError(`impossible name '${name}'`)
+  const possible = text !== '' && text !== '.' && text !== '..' && text.length <= 255 && !/[/\0]/.test(text)
+  if (!possible) throw new RangeError(`impossible name '${name}'`)
   if (previous !== undefined && previous.equals(name)) throw new RangeError(`name '${name}' is there twice`)
 }
 

@@ -1,7 +1,7 @@
 import type Database from 'better-sqlite3'
 import { decodeIndexFile, INDEX_RECORD_LENGTH, IndexBlobType } from '../format/index-file.js'
 import type { IndexFile } from '../format/index-file.js'
-import { locationChecksum, packChecksum } from './checksum.js'
+import { isPack, locationChecksum, packChecksum } from './checksum.js'
 import { DamagedIndexError } from './failure.js'
 import type { Counts } from './jobs.js'
 import { TRANSACTION_BLOBS } from './limits.js'
@@ -94,7 +94,7 @@ export class AddIndexFile {
     for (let i = 0; i < index.packCount; i++) {
       const packName = index.packs.subarray(32 * i, 32 * i + 32)
       const found = find.get(packName)
-      if (found && packChecksum(found[0], packName) !== found[1]) throw new DamagedIndexError('checksum of a pack')
+      if (found && !isPack(found[0], packName, found[1])) throw new DamagedIndexError('checksum of a pack')
       const pack = found ? found[0] : next++
       packs[i] = pack
       if (!found) {

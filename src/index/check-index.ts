@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3'
-import { locationChecksum, packChecksum } from './checksum.js'
+import { isLocation, isPack } from './checksum.js'
 import { single } from './database.js'
 import { DamagedIndexError } from './failure.js'
 import { COUNTED } from './schema.js'
@@ -18,11 +18,11 @@ export function checkIndex(db: Database.Database): void {
   for (const table of ['data_blobs', 'tree_blobs']) {
     const rows = db.prepare<[], Row>(`SELECT id, pack, offset, length, plain_length, checksum FROM ${table}`).raw()
     for (const [id, pack, offset, length, plainLength, checksum] of rows.iterate()) {
-      if (id.length !== 32 || locationChecksum(id, pack, offset, length, plainLength) !== checksum) throw new DamagedIndexError('checksum of a blob')
+      if (!isLocation(id, pack, offset, length, plainLength, checksum)) throw new DamagedIndexError('checksum of a blob')
     }
   }
   for (const [pack, name, checksum] of db.prepare<[], [number, Buffer, number]>('SELECT pack, name, checksum FROM packs').raw().iterate()) {
-    if (packChecksum(pack, name) !== checksum) throw new DamagedIndexError('checksum of a pack')
+    if (!isPack(pack, name, checksum)) throw new DamagedIndexError('checksum of a pack')
   }
 }
 

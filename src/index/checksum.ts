@@ -26,9 +26,19 @@ export function locationChecksum(id: Uint8Array, pack: number, offset: number, l
   return mix(hash, plainLength | 0)
 }
 
+/** Does a row hold this place? Also its types are looked at: damage can turn the integer 0 into a NULL or a text, which count as 0 in the sum. */
+export function isLocation(id: Uint8Array, pack: number, offset: number, length: number, plainLength: number, checksum: number): boolean {
+  return Number.isSafeInteger(pack) && Number.isSafeInteger(offset) && Number.isSafeInteger(length) && Number.isSafeInteger(plainLength)
+    && id.length === 32 && locationChecksum(id, pack, offset, length, plainLength) === checksum
+}
+
 /** Of a pack's number and name (32 bytes). */
 export function packChecksum(pack: number, name: Uint8Array): number {
   return mixBytes(mix(SEED, pack | 0), name, 32)
+}
+
+export function isPack(pack: number, name: Uint8Array, checksum: number): boolean {
+  return Number.isSafeInteger(pack) && Buffer.isBuffer(name) && name.length === 32 && packChecksum(pack, name) === checksum
 }
 
 /**
@@ -39,9 +49,11 @@ export function rowsChecksum(tree: Uint8Array, rows: Uint8Array): number {
   return mixBytes(mixBytes(SEED, tree, 32), rows, 16)
 }
 
+/** Of texts, in their order. @throws TypeError for what is not a text */
 export function textChecksum(...texts: string[]): number {
   let hash = SEED
   for (const text of texts) {
+    if (typeof text !== 'string') throw new TypeError('not a text')
     hash = mix(hash, text.length)
     for (let i = 0; i < text.length; i++) hash = mix(hash, text.charCodeAt(i))
   }

@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3'
 import { classify, DamagedIndexError, MovedIndexError } from './failure.js'
 import { identity } from './location.js'
-import { prepareSchema } from './migrate.js'
+import { OPEN_BUSY_MS, prepareSchema } from './migrate.js'
 
 export interface DatabaseOptions {
   /** KiB of pages kept in memory */
@@ -21,7 +21,7 @@ export interface DatabaseOptions {
 export function openDatabase(file: string, { cacheKiB, busyMs, expected }: DatabaseOptions): { db: Database.Database, identity: string } {
   const before = identity(file)
   if (before === '' || (expected !== undefined && before !== expected)) throw new MovedIndexError(`${file} has moved`)
-  const db = new Database(file, { fileMustExist: true, timeout: Math.max(busyMs, 3000) })
+  const db = new Database(file, { fileMustExist: true, timeout: OPEN_BUSY_MS })
   try {
     db.pragma(`cache_size = -${cacheKiB}`)
     db.pragma('mmap_size = 0')

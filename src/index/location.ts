@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, closeSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { homedir, hostname, tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { DaybookError } from '../errors.js'
+import { DamagedIndexError } from './failure.js'
 import { SCHEMA_VERSION } from './schema.js'
 
 /*
@@ -58,7 +59,7 @@ export function* temporaryPlaces(): Generator<Place> {
   }
 }
 
-/** Make the folder and the empty file, or find them. @throws errors of node:fs, and EPERM if somebody else owns what is there */
+/** Make the folder and the empty file, or find them. @throws errors of node:fs, EPERM if somebody else owns what is there, DamagedIndexError if it is no file */
 export function prepare(place: Place): void {
   if (place.persistent) {
     const repository = dirname(place.directory)
@@ -72,7 +73,7 @@ export function prepare(place: Place): void {
   try { closeSync(openSync(place.file, 'wx', 0o600)) } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
-  if (!lstatSync(place.file).isFile()) throw Object.assign(new Error(`${place.file} is not a file`), { code: 'EINVAL' })
+  if (!lstatSync(place.file).isFile()) throw new DamagedIndexError(`${place.file} is not a file`)
 }
 
 function ownDirectory(path: string): void {
@@ -115,7 +116,7 @@ function fileSystemType(path: string): number {
 /** Which file a path leads to; '' if there is none that we may see. Unique among files that exist or are open. */
 export function identity(file: string): string {
   try {
-    const { dev, ino } = statSync(file, { bigint: true })
+    const { dev, ino } = lstatSync(file, { bigint: true })
     return `${dev}:${ino}`
   } catch {
     return ''
@@ -124,7 +125,7 @@ export function identity(file: string): string {
 
 /** As identity(), but an inode number used again for another file is told from the first. */
 export function birth(file: string): string {
-  try { return `${identity(file)}:${statSync(file, { bigint: true }).birthtimeNs}` } catch { return '' }
+  try { return `${identity(file)}:${lstatSync(file, { bigint: true }).birthtimeNs}` } catch { return '' }
 }
 
 /**

@@ -2,8 +2,11 @@ import type { Database } from 'better-sqlite3'
 import { readFileSync } from 'node:fs'
 import { textChecksum } from './checksum.js'
 import { single } from './database.js'
-import { DamagedIndexError } from './failure.js'
+import { classify, DamagedIndexError } from './failure.js'
 import { APPLICATION_ID, COUNTED, PAGE_SIZE, SCHEMA, SCHEMA_VERSION } from './schema.js'
+
+/** ms to wait for locks while opening */
+export const OPEN_BUSY_MS = 1500
 
 /**
  * Make the tables in an empty file, or see that they are ours. There is nothing to migrate: each version has its own folder, and
@@ -48,12 +51,15 @@ function verify(db: Database): void {
   if (db.pragma('journal_mode', { simple: true }) !== 'wal') retryBusy(() => db.pragma('journal_mode = WAL'))
 }
 
-// Where two connections change the journal mode of a new file at once, SQLite answers "busy" without waiting.
+// Where two connections change the journal mode of a new file at once, SQLite answers "busy" without waiting. One of them is done in milliseconds:
+// an empty file that stays locked is one that was emptied while another process had it open, and nobody will make tables in it.
 function retryBusy(action: () => void): void {
   const sleeper = new Int32Array(new SharedArrayBuffer(4))
-  for (let attempt = 0; ; attempt++) {
+  const deadline = Date.now() + OPEN_BUSY_MS
+  for (;;) {
     try { return action() } catch (error) {
-      if (!String((error as NodeJS.ErrnoException).code).startsWith('SQLITE_BUSY') || attempt === 100) throw error
+      if (classify(error) !== 'busy') throw error
+      if (Date.now() > deadline) throw new DamagedIndexError('empty, and locked')
       Atomics.wait(sleeper, 0, 0, 5 + Math.random() * 20)
     }
   }

@@ -2,7 +2,7 @@ import { DaybookError } from '../errors.js'
 import type { Logger } from '../util/log.js'
 import { isIdName } from '../util/hex.js'
 import { HEADER_LENGTH } from '../format/tree-rows.js'
-import { classify } from './failure.js'
+import { classify, DamagedIndexError } from './failure.js'
 import type { Failure } from './failure.js'
 import type { BlobLocation, LocalIndex, PackedBlob } from './index.js'
 import type { Job } from './jobs.js'
@@ -23,6 +23,8 @@ export interface OpenIndexOptions {
 
 /** Damage beyond this often in one run is the disk's: the index is kept elsewhere. */
 const MAX_RESETS_IN_PLACE = 3
+/** More trees whose rows are bad, and the rest is not trusted either. */
+const MAX_BAD_ROWS = 16
 /** After a boot, until the mount has had the time to start. */
 const BOOT_CHECK_MS = 60_000
 
@@ -40,7 +42,7 @@ class SqliteIndex implements LocalIndex {
   readonly #writer: Writer
   readonly #bootCheck: NodeJS.Timeout
   readonly #removeAtExit = () => removePlace(this.#place)
-  /** ids (hex) of bad rows about to be deleted */
+  /** ids (hex) of trees whose rows were found bad since the last restart, and deleted */
   readonly #badRows = new Set<string>()
   readonly #home: Place
   #temporary = temporaryPlaces()
@@ -173,8 +175,9 @@ class SqliteIndex implements LocalIndex {
     const key = Buffer.from(ids).toString('hex')
     if (this.#badRows.has(key)) return
     this.#badRows.add(key)
-    this.#log.warn('index: damaged rows of a tree removed', { tree: key })
-    this.#write(() => ({ kind: 'deleteRows', ids: new Uint8Array(ids) })).catch(() => {}).finally(() => this.#badRows.delete(key))
+    if (this.#badRows.size === 1) this.#log.warn('index: damaged rows of a tree, to be made again', { tree: key })
+    if (this.#badRows.size > MAX_BAD_ROWS) return this.#restartSoon('damaged', new DamagedIndexError('rows of many trees'))
+    this.#write(() => ({ kind: 'deleteRows', ids: new Uint8Array(ids) })).catch(() => {})
   }
 
   // Not in the turn of the read: that one belongs to somebody's request.
@@ -194,6 +197,7 @@ class SqliteIndex implements LocalIndex {
     this.#restarting = false
     this.#writer.suspend()
     this.#resets++
+    this.#badRows.clear()
     // Without a reader there was no place at all; by now there may be room again.
     let place: Place | null = reader ? this.#place : this.#home
     if (failure === 'unusable' || (failure === 'damaged' && ++this.#damages > MAX_RESETS_IN_PLACE)) place = null
@@ -250,16 +254,17 @@ class SqliteIndex implements LocalIndex {
 
   #openIn(place: Place): Reader {
     for (let attempt = 1; ; attempt++) {
-      prepare(place)
-      const found = birth(place.file)
+      let found = ''
       try {
+        prepare(place)
+        found = birth(place.file)
         return new Reader(place.file)
       } catch (error) {
         const failure = classify(error)
         if (attempt === 5 || (failure !== 'moved' && failure !== 'damaged')) throw error
         if (failure === 'damaged') {
           this.#log.warn('index: damaged, so it is built again', { path: place.file, error: (error as Error).message })
-          setAside(place, found)
+          setAside(place, found || birth(place.file))
         }
       }
     }

@@ -1,5 +1,5 @@
 import type Database from 'better-sqlite3'
-import { locationChecksum, packChecksum, rowsChecksum, textChecksum } from './checksum.js'
+import { isLocation, isPack, rowsChecksum, textChecksum } from './checksum.js'
 import { native } from '../native.js'
 import { close, openDatabase } from './database.js'
 import { DamagedIndexError } from './failure.js'
@@ -62,7 +62,7 @@ export class Reader {
     const rows = data.length === 0 ? this.#treeBlob.all(id) : data
     const locations: BlobLocation[] = []
     for (const [pack, offset, length, plainLength, checksum] of rows) {
-      if (locationChecksum(id, pack, offset, length, plainLength) !== checksum) throw new DamagedIndexError('checksum of a blob')
+      if (!isLocation(id, pack, offset, length, plainLength, checksum)) throw new DamagedIndexError('checksum of a blob')
       locations.push({ pack, offset, length, plainLength })
     }
     return locations.length < 2 ? locations : this.#bestFirst(locations)
@@ -72,7 +72,7 @@ export class Reader {
     this.#turn()
     const row = this.#pack.get(pack)
     if (!row) return ''
-    if (packChecksum(pack, row[0]) !== row[1]) throw new DamagedIndexError('checksum of a pack')
+    if (!isPack(pack, row[0], row[1])) throw new DamagedIndexError('checksum of a pack')
     return row[0].toString('hex')
   }
 
@@ -85,7 +85,7 @@ export class Reader {
     const rows = this.#db.prepare<[number], [Buffer, number, number, number, number]>(
       'SELECT id, offset, length, plain_length, checksum FROM tree_blobs WHERE pack = ? ORDER BY offset').raw().all(pack)
     return rows.map(([id, offset, length, plainLength, checksum]) => {
-      if (id.length !== 32 || locationChecksum(id, pack, offset, length, plainLength) !== checksum) throw new DamagedIndexError('checksum of a tree blob')
+      if (!isLocation(id, pack, offset, length, plainLength, checksum)) throw new DamagedIndexError('checksum of a tree blob')
       return { id, pack, offset, length, plainLength }
     })
   }
@@ -105,7 +105,7 @@ export class Reader {
     const row = this.#rows.get(tree)
     if (!row) return null
     const [rows, checksum] = row
-    return rowsChecksum(tree, rows) === checksum && native.verifyRows(rows) ? { rows } : 'bad'
+    return Buffer.isBuffer(rows) && rowsChecksum(tree, rows) === checksum && native.verifyRows(rows) ? { rows } : 'bad'
   }
 
   flags(): number {

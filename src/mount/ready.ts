@@ -1,4 +1,5 @@
 import { closeSync, writeSync } from 'node:fs'
+import { StringDecoder } from 'node:string_decoder'
 import { DaybookError, type ErrorCode } from '../errors.js'
 
 /** What a mount process in the background says to the one that started it: one JSON object per line on a pipe, the last of them 'ready' or 'failed'. */
@@ -36,9 +37,10 @@ export class ReadyPipe {
 
 /** The parent's end: lines as they come, whole or in pieces. @returns the outcome, or null if the pipe closed without one */
 export async function readOutcome(pipe: AsyncIterable<Buffer>, onProgress: (stage: string, done: number, total: number | null) => void): Promise<Outcome | null> {
+  const decoder = new StringDecoder('utf8')
   let rest = ''
   for await (const chunk of pipe) {
-    const lines = (rest + chunk.toString('utf8')).split('\n')
+    const lines = (rest + decoder.write(chunk)).split('\n')
     rest = lines.pop()!
     for (const line of lines) {
       const message = JSON.parse(line) as ReadyMessage

@@ -3,7 +3,7 @@ import { keyId } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
 
 /** Bytes of rows given to the index's worker at once: a transaction. */
-const BATCH_BYTES = 4 << 20
+const BATCH_BYTES = 2 << 20
 
 /** Rows on their way into the index: still to be had here, and bounded, as the worker may be slower than the decoder. */
 export class RowsStore {

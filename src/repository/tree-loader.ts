@@ -6,6 +6,7 @@ import type { BlobLocation, LocalIndex, PackedBlob } from '../index/index.js'
 import type { Native } from '../native.js'
 import { abortedError } from '../util/abort.js'
 import { Budget } from '../util/concurrency.js'
+import { DeadBuffers } from '../util/dead-buffers.js'
 import { idKey, keyHex } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
@@ -37,7 +38,9 @@ const ROWS_OVERHEAD = 256
 /** Unfinished packs whose list of trees is kept; a list is a few MB at most. */
 const MAX_PACKS = 16
 /** Bytes of ranges, JSON and rows being decoded at once. */
-const DECODE_BYTES = 24 << 20
+const DECODE_BYTES = 16 << 20
+/** Bytes of rows and ranges after which dead ones are collected. */
+const COLLECT_BYTES = 4 << 20
 const FLAGS_OFFSET = 24
 
 /**
@@ -56,6 +59,7 @@ export class TreeLoader implements TreeSource {
   readonly #store: RowsStore
   readonly #refresh: SharedRefresh
   readonly #decoding = new Budget(DECODE_BYTES)
+  readonly #deadBuffers = new DeadBuffers(COLLECT_BYTES)
   readonly #abort = new AbortController()
   readonly #onAbort = () => { void this.close() }
 
@@ -80,9 +84,9 @@ export class TreeLoader implements TreeSource {
 
   constructor(options: TreeLoaderOptions) {
     this.#options = options
-    this.#sliceBytes = options.sliceBytes ?? 1 << 20
-    this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 16 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
-    this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 16 << 20)
+    this.#sliceBytes = options.sliceBytes ?? 768 << 10
+    this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 8 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
+    this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 4 << 20)
     this.#refresh = new SharedRefresh(options.refresh)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) void this.close()
@@ -97,7 +101,9 @@ export class TreeLoader implements TreeSource {
     const known = this.#memory.get(key) ?? (this.#large?.key === key ? this.#large.rows : undefined) ?? this.#store.get(key)
     if (known !== undefined) return known
     const rows = this.#options.index.rows(id)
-    if (rows !== null) this.#remember(key, rows)
+    if (rows === null) return null
+    this.#deadBuffers.made(rows.length)
+    this.#remember(key, rows)
     return rows
   }
 
@@ -296,6 +302,7 @@ export class TreeLoader implements TreeSource {
   }
 
   #keep(key: string, rows: Buffer): void {
+    this.#deadBuffers.made(rows.length)
     this.#store.put(key, rows)
     const before = this.#flags
     this.#flags |= rows.readUInt32LE(FLAGS_OFFSET)

@@ -1,16 +1,14 @@
 import t from 'tap'
-import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
-import { promises as fs, accessSync, chownSync, constants, mkdirSync, rmdirSync } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { spawn } from 'node:child_process'
+import { promises as fs, accessSync, constants, mkdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type { RequestId, SessionHandlers } from '../../src/native.js'
 import { eventually, output, run, shell } from '../fixtures/run.js'
 import { makeScratch, mountsBelow, removeScratch } from '../fixtures/scratch.js'
+import { serve, serverPath } from '../fixtures/serve-tiny.js'
 import { TinySession, type TinyEntry } from '../fixtures/tiny-session.js'
 
-const serverPath = fileURLToPath(new URL('../fixtures/tiny-server.js', import.meta.url))
 const isRoot = process.getuid?.() === 0
 
 function scratch(test: Pick<typeof t, 'teardown'>): string {
@@ -28,19 +26,6 @@ function mounted(test: Pick<typeof t, 'teardown'>, root: TinyEntry[], replace?: 
 }
 
 const file: TinyEntry = { name: 'f', content: Buffer.from('abc') }
-
-interface Server { child: ChildProcess, said: Promise<Record<string, any>>, ended: Promise<number | NodeJS.Signals | null> }
-
-function serve(mountpoint: string, options: SpawnOptions = {}): Server {
-  const child = spawn(process.execPath, [serverPath, mountpoint], { stdio: ['ignore', 'pipe', 'inherit'], ...options })
-  const ended = new Promise<number | NodeJS.Signals | null>(resolve => { child.on('exit', (code, signal) => resolve(signal ?? code)) })
-  const said = new Promise<Record<string, any>>((resolve, reject) => {
-    createInterface(child.stdout!).once('line', line => resolve(JSON.parse(line)))
-    void ended.then(code => reject(new Error(`the server ended with ${code} before it spoke`)))
-  })
-  said.catch(() => {})
-  return { child, said, ended }
-}
 
 t.test('requests never answered get EIO when the session is closed', async t => {
   let asked = 0
@@ -235,28 +220,4 @@ t.test('the process: ', async t => {
     await shell(`umount ${dir}`)
     t.equal(await ended, 0)
   })
-})
-
-t.test('an ordinary user, through fusermount3', { skip: !isRoot && 'needs root to become one' }, async t => {
-  const dir = scratch(t)
-  const nobody = { uid: 65534, gid: 65534 }
-  chownSync(dir, nobody.uid, nobody.gid)
-  const server = serve(dir, { ...nobody, env: { PATH: process.env['PATH'], HOME: '/' } })
-  const said = await server.said
-  if (said['error'] && /fusermount3 cannot be run|\/dev\/fuse/.test(said['error'].message)) {
-    t.comment(said['error'].message)
-    return
-  }
-  t.match(said, { ready: { major: 0 } })
-  const reads = (path: string) => run('cat', [path], {}).then(({ stdout }) => stdout.toString())
-  const asUser = (...command: string[]) => run('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', ...command])
-  t.equal((await asUser('cat', `${dir}/plain`)).stdout.toString(), 'plain\n')
-  t.equal(await reads(`${dir}/plain`), '', 'others, root too, are kept out without allow_other')
-  t.not((await asUser('cat', `${dir}/close`)).code, 0)
-  t.equal(await server.ended, 0)
-  t.strictSame(mountsBelow(dir), [])
-
-  const foreign = scratch(t)
-  const refused = serve(foreign, { ...nobody, env: { PATH: process.env['PATH'], HOME: '/' } })
-  t.match(await refused.said, { error: { code: /EPERM|EACCES/, message: String } }, 'a directory of somebody else')
 })

@@ -45,6 +45,15 @@ t.test('a file may be pushed in pieces, in any order', async t => {
   t.equal(read, 0)
 })
 
+t.test('many megabytes in one push', async t => {
+  const content = randomBytes('large', (20 << 20) + 17)
+  const { tiny, dir } = mounted(t, [{ name: 'f', content }])
+  await shell(`ls ${dir}`)
+  t.equal(await tiny.session.push([[tiny.node('f'), 0, native.Blob.from(content), 0, content.length]]), 1)
+  const { read = 0 } = await requestsDuring(tiny.session, async () => t.ok((await output('cat', [`${dir}/f`])).equals(content)))
+  t.equal(read, 0)
+})
+
 t.test('a node that the kernel does not know is not an error', async t => {
   const { tiny, dir } = mounted(t, [{ name: 'f', content: Buffer.from('abc') }, { name: 'g', content: Buffer.from('def') }])
   await fs.stat(join(dir, 'g'))

@@ -7,7 +7,7 @@ import { native, type RequestId, type SessionHandlers, type SessionOptions } fro
 import { join as joinBytes, randomBytes } from '../fixtures/bytes.js'
 import { eventually, output, run, shell } from '../fixtures/run.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
-import { requestsDuring, TinySession, type TinyEntry } from '../fixtures/tiny-session.js'
+import { requestsDuring, tinyRows, TinySession, type TinyEntry } from '../fixtures/tiny-session.js'
 
 const { EIO, ENODATA, EOPNOTSUPP, ENOENT } = os.errno
 
@@ -174,8 +174,7 @@ t.test('extended attributes: by JavaScript, or natively where it is known that t
   const asked: string[] = []
   const value = Buffer.from([0, 1, 0xff])
   const { tiny, dir } = mounted(t, [{ name: 'with', xattrs: { 'user.a': value, 'user.b': Buffer.alloc(0) } }, { name: 'without' }], self => {
-    const { getxattr, listxattr } = { getxattr: (...args: Parameters<SessionHandlers['getxattr']>) => inner.getxattr(...args), listxattr: (...args: Parameters<SessionHandlers['listxattr']>) => inner.listxattr(...args) }
-    const inner = xattrAnswers(self)
+    const { getxattr, listxattr } = xattrAnswers(self)
     return {
       getxattr: (request, node, name, size) => {
         asked.push(`get ${String(self.entry(node).name)} ${name}`)
@@ -261,6 +260,51 @@ t.test('forgotten directories are reported, files are not', { skip: process.getu
     return own.every(node => tiny.forgotten.some(([forgotten, count]) => forgotten === node && count > 0))
   })
   t.notOk(tiny.forgotten.some(([node]) => !own.includes(node) && node !== 1))
+})
+
+t.test('a directory that gets the number of a forgotten, shorter one is listed to its own end', { skip: process.getuid?.() === 0 ? false : 'only root may drop caches' }, async t => {
+  const offsets: number[] = []
+  const { tiny, dir } = mounted(t, [{ name: 'd', children: Array.from({ length: 2000 }, (_, i) => ({ name: `file-${String(i).padStart(5, '0')}` })) }], self => ({
+    readdirplus: (request, node, offset, size) => {
+      offsets.push(offset)
+      self.readdirplus(request, node, offset, size)
+    },
+  }))
+  const directory = tiny.directory(tiny.node('d')), long = directory.rows
+  const list = async () => (await fs.readdir(join(dir, 'd'))).length
+  const forget = async () => {
+    tiny.forgotten.length = 0
+    await eventually('forgotten', async () => {
+      await fs.writeFile('/proc/sys/vm/drop_caches', '2')
+      return tiny.forgotten.some(([node]) => node === directory.node)
+    })
+  }
+  t.equal(await list(), 2000)
+  const second = offsets[1]!
+  await forget()
+  // One that ends exactly where the long one's second request begins.
+  directory.rows = tinyRows(directory.entries.slice(0, second - 2))
+  t.equal(await list(), second - 2)
+  await forget()
+  directory.rows = long
+  t.equal(await list(), 2000)
+})
+
+t.test('a lookup that waits holds up no other one in its directory', async t => {
+  let hold: (request: RequestId) => void
+  const held = new Promise<RequestId>(resolve => { hold = resolve })
+  const { tiny, dir } = mounted(t, [{ name: 'f', content: Buffer.from('abc') }], self => ({
+    lookup: (request, parent, name) => {
+      if (name.toString() === 'slow') hold(request)
+      else self.lookup(request, parent, name)
+    },
+  }))
+  const slow = fs.stat(join(dir, 'slow'))
+  const request = await held
+  t.equal(await fs.readFile(join(dir, 'f'), 'utf8'), 'abc')
+  t.strictSame(await fs.readdir(dir), ['f'])
+  tiny.session.replyNegative(request, 0)
+  await t.rejects(slow, { code: 'ENOENT' })
 })
 
 t.test('an interrupted caller', async t => {

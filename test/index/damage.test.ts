@@ -20,7 +20,7 @@ t.teardown(() => removeScratch(scratch))
 process.env['TMPDIR'] = scratch
 
 const log = { warn: (message: string, fields?: object) => t.comment(`${message} ${JSON.stringify(fields)}`) }
-const fixture = makeIndexCase(seed, { files: 4, blobs: 150 })
+const fixture = makeIndexCase(seed, { files: 3, blobs: 80 })
 const PAGE = 8192
 
 // By another process: one that opens and closes a database file which SQLite has open in the same process takes SQLite's locks away.

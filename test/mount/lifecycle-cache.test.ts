@@ -29,7 +29,7 @@ t.test('a mount serves whatever the state of its cache directory', async t => {
 
 t.test('the cache directory is a file, or one that nobody may make', async t => {
   writeFileSync(life.path('file'), '')
-  for (const cacheDir of [life.path('file'), life.path('file/below'), '/proc/sys/daybook']) {
+  for (const cacheDir of [life.path('file'), life.path('file/below'), '/sys/daybook']) {
     const mounted = await life.mount(life.repo, { cacheDir })
     t.equal(readFileSync(mounted.latest('small.txt'), 'utf8'), 'small\n', cacheDir)
     t.strictSame(await mounted.unmount(), { code: 0, signal: null }, cacheDir)

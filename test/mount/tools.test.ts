@@ -19,7 +19,7 @@ if (mountTier(t)) await main()
 async function main(): Promise<void> {
   const place = new MountCase(t, 'dt')
   const source = place.path('s')
-  makeEveryKind(source, { large: false, sparseLength: 2048 * MIB, crowd: 2000, depth: 40 })
+  makeEveryKind(source, { large: false, sparseLength: 300 * MIB, crowd: 1000, depth: 40 })
   copyFileSync('/bin/true', join(source, 'contents/program'))
   const repository = await place.repository()
   const backup = await repository.backup([source])
@@ -36,8 +36,7 @@ async function main(): Promise<void> {
     const ssh = hasSshd() ? await Sshd.start(place.path('ssh')) : null
     t.teardown(() => ssh?.stop())
     const F = ssh ? `-F ${ssh.config}` : ''
-    /** `times`: the modification times the tool leaves alone are those of the copying */
-    const copiers: { name: string, tool: string, command: string, remote?: boolean, times?: 'none' | 'files' }[] = [
+    const copiers: { name: string, tool: string, command: string, remote?: boolean, times?: 'none' }[] = [
       { name: 'cp -a', tool: 'cp', command: 'cp -a "$DIR"/. "$TO"' },
       { name: 'cp -r', tool: 'cp', command: 'cd "$DIR" && cp -r --sparse=always names contents holes links "$TO"', times: 'none' },
       { name: 'rsync -aHAX', tool: 'rsync', command: 'rsync -aHAXS --numeric-ids "$DIR"/ "$TO"' },
@@ -45,7 +44,6 @@ async function main(): Promise<void> {
         name: 'tar --sparse', tool: 'tar', command: `tar -C "$DIR" --format=posix --sparse --xattrs --xattrs-include='*' --acls --numeric-owner -cf - . |
           tar -C "$TO" --xattrs --xattrs-include='*' --acls --numeric-owner -xpf -`,
       },
-      { name: 'cpio', tool: 'cpio', command: 'cd "$DIR/names" && find . -print0 | cpio -0 -pdm --quiet "$TO"' },
       { name: 'rsync over ssh', tool: 'rsync', command: `rsync -aHAX --numeric-ids --exclude=/holes/sparse -e "ssh ${F}" backup:"$DIR"/ "$TO"`, remote: true },
       { name: 'scp -rp', tool: 'scp', command: `scp ${F} -q -rp backup:"$DIR/contents" backup:"$DIR/modes" "$TO"`, remote: true },
       { name: 'sftp get -a', tool: 'sftp', command: `printf 'get -pR "%s" "%s"\\n' "$DIR/contents" "$TO/contents" "$DIR/times" "$TO/times" | sftp -q ${F} -b - backup`, remote: true },
@@ -61,7 +59,7 @@ async function main(): Promise<void> {
         }))
         const original = digest(a!, { islandsOf: Buffer.from(a!) }), copied = digest(b!, { islandsOf: Buffer.from(a!) })
         t.ok(original.length > 20, `${original.length} entries`)
-        t.same(compare(original, copied, { ignore: (entry, field) => field === 'ctime' || field === 'mtime' && (times === 'none' || times === 'files' && entry.type === 'directory') }), [])
+        t.same(compare(original, copied, { ignore: (entry, field) => field === 'ctime' || field === 'mtime' && (times === 'none' || entry.path.length === 0) }), [])
         const sum = (entries: Entry[]) => entries.reduce((bytes, entry) => bytes + Number(entry.blocks) * 512, 0)
         t.ok(sum(copied) <= sum(original) + 20 * MIB, `sparse files stay sparse: ${sum(copied)} bytes against ${sum(original)}`)
         for (const dir of [a!, b!]) removeScratch(dir)
@@ -86,17 +84,19 @@ async function main(): Promise<void> {
       await jailed.stop()
       await inJail.unmount()
       rmSync(jail, { recursive: true })
-      t.same(compare(digest(join(source, 'contents')), digest(place.path('jailed')), { ignore: (_, field) => field === 'ctime' }), [])
+      // The protocol knows whole seconds.
+      const seconds = (entries: Entry[]) => entries.map(entry => ({ ...entry, mtime: entry.mtime.split('+')[0]! }))
+      t.same(compare(seconds(digest(join(source, 'contents'))), seconds(digest(place.path('jailed'))), { ignore: (_, field) => field === 'ctime' }), [])
     })
   })
 
   t.test('listings by', async t => {
     const listings: { name: string, command: string }[] = [
       ...[
-        '', '-size +100k', '-size 0', '-size -2c', '-newer "$DIR/times/nanoseconds"', '! -newer "$DIR/times/1969"', '-links +1', '-links 4', '-type p', '-type b', '-type c', '-type l', '-xtype l',
+        '', '-size +100k', '-size 0', '-size -2c', '-newer "$DIR/times/nanoseconds"', '! -newer "$DIR/times/1969"', '! -type d -links +1', '-links 4', '-type p', '-type b', '-type c', '-type l', '-xtype l',
         '-perm -4000', '-perm /7000', '-perm 0', '-uid 4294967294', '-gid +65535', '-empty', '-lname "*etc*"', '-samefile "$DIR/links/one-inode"', '-name "*\\\\*"', '-name "?"',
         '-newermt 2038-01-20', '! -newermt 1970-01-01', '-maxdepth 2 -mindepth 2', '-depth', '-nouser',
-      ].map(test => ({ name: `find ${test}`, command: `cd "$DIR" && find . ${test} -printf '%p %y %m %U %G %n %T@ %l %D\\n' | sed 's/ [0-9]*$//; s/^\\(.* d [0-9]* [0-9]* [0-9]*\\) [0-9]*/\\1/' | sort` })),
+      ].map(test => ({ name: `find ${test}`, command: `cd "$DIR" && (find . ${test} \\( -type d -printf '%p %y %m %U %G %T@\\n' -o -printf '%p %y %m %U %G %n %s %T@ %l\\n' \\) 2>&1 || true) | sort` })),
       // The size and the link count of a directory are its file system's own business, and so are the totals made of them.
       { name: 'ls -lR', command: `cd "$DIR" && ls -lRnAb --time-style=full-iso | sed -E 's/^total .*/total/; s/^(d\\S+) +\\S+ +(\\S+) +(\\S+) +\\S+/\\1 \\2 \\3/; s/ +/ /g'` },
       { name: 'ls -f', command: 'cd "$DIR/crowd" && ls -f | sort' },
@@ -105,7 +105,7 @@ async function main(): Promise<void> {
       { name: 'grep -rc', command: `cd "$DIR" && grep -rca 'fox' contents names | sort` },
       { name: 'sha256sum', command: `cd "$DIR/contents" && sha256sum -b * 2>/dev/null | sort || true` },
       { name: 'getfattr', command: `cd "$DIR/attributes" && getfattr -dhm- -e hex * | sort` },
-      { name: 'getfacl', command: `cd "$DIR/attributes" && getfacl -nR . ` },
+      { name: 'getfacl', command: `cd "$DIR/attributes" && find . -print0 | sort -z | xargs -0 getfacl -nP` },
       { name: 'getcap', command: `cd "$DIR" && getcap -r attributes` },
       { name: 'file names of readdir against lookup', command: `cd "$DIR/names" && for f in * .[!.]*; do stat -c '%n %s' -- "$f"; done` },
       { name: 'wc, head, tail', command: `cd "$DIR/contents" && wc -c random-* text-*; for f in random-* text-*; do head -c 100 $f | md5sum; tail -c 100 $f | md5sum; done` },
@@ -136,7 +136,7 @@ async function main(): Promise<void> {
     const { blksize, blocks, size } = statSync(join(copy, 'contents/other'))
     t.ok(blksize >= 4096 && blksize <= 4 * MIB && blocks * 512 >= size && blocks * 512 < size + 8192, `blocks of ${blksize}, ${blocks * 512} bytes allocated for ${size}`)
     const [wanted, found] = (await both('du -s -B1 --exclude=crowd "$DIR" | cut -f1')).map(Number)
-    t.ok(found! > wanted! / 2 && found! < wanted! * 2, `du: ${found} against ${wanted} bytes, though the source has 2 GB of holes`)
+    t.ok(found! > wanted! / 2 && found! < wanted! * 2, `du: ${found} against ${wanted} bytes, though the source has 300 MB of holes`)
     const device = (await output('stat', ['-c', '%d', mounted.dir, mounted.latest(), copy])).toString().trim().split('\n')
     t.equal(new Set(device).size <= 2, true, 'one device, so that find -xdev and du -x see all of it')
   })
@@ -151,9 +151,10 @@ async function main(): Promise<void> {
     const { summary } = await target.backup(['.'], { cwd: again.latest(source) })
     t.match(summary, { files_new: 0, files_changed: 0, files_unmodified: first.summary['files_new'], data_blobs: 0 }, 'after a remount without the index, no file is read again')
     const restored = place.path('restored')
-    await target.run('restore', 'latest', '--target', restored, '--sparse', '--exclude', '/holes/sparse')
-    const whole = digest(source, { skip: path => path.equals(Buffer.from('holes/sparse')) })
-    t.same(compare(whole, digest(restored), { ignore: (entry, field) => field === 'ctime' || field === 'nlink' || entry.path.length === 0 }), [], 'restored from the second repository')
+    await target.run('restore', 'latest', '--target', restored, '--sparse')
+    for (const dir of ['names', 'modes', 'owners', 'contents', 'holes', 'attributes', 'crowd']) {
+      t.same(compare(digest(join(source, dir)), digest(join(restored, dir)), { ignore: (_, field) => field === 'ctime' }), [], `${dir}, restored from the second repository`)
+    }
     removeScratch(restored)
 
     await t.test('borg create', async t => {
@@ -163,7 +164,9 @@ async function main(): Promise<void> {
       for (const [name, dir] of [['source', source], ['mount', again.latest(source)]]) {
         await output('borg', ['create', '--numeric-ids', '--exclude', 'sh:holes/sparse', `::${name}`, '.'], { env, cwd: dir })
       }
-      const listing = async (name: string) => (await output('borg', ['list', '--format', '{mode} {uid} {gid} {size} {mtime} {sha256} {path} {linktarget}{NL}', `::${name}`], { env })).toString('latin1')
+      const listing = async (name: string) => (await output('borg', ['list', '--format', '{mode} {uid} {gid} {size} {mtime} {sha256} {path} {linktarget}{NL}',
+        // borg reads by inode number, which decides who is the link and who the file
+        '--exclude', 'sh:links*', '--exclude', 'sh:specials', `::${name}`], { env })).toString('latin1')
       const [wanted, found] = [await listing('source'), await listing('mount')]
       t.same(difference(wanted, found), [], `${wanted.split('\n').length} lines`)
       t.equal((await run('borg', ['diff', '::source', 'mount', '--json-lines'], { env })).stdout.toString(), '', 'borg diff finds nothing')

@@ -10,8 +10,9 @@ import { findRestics, newestRestic, ResticRepository } from '../fixtures/restic.
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
 
-const restics = findRestics()
-// Eight repositories take a while where the key derivation is slow.
+// The oldest and the newest differ most.
+const restics = findRestics().filter((_, i, all) => i === 0 || i === all.length - 1)
+// Four repositories take a while where the key derivation is slow.
 t.setTimeout(300_000)
 const available = newestRestic() === null ? 'no restic' : process.getuid?.() !== 0 ? 'not root' : true
 

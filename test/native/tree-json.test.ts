@@ -120,6 +120,7 @@ t.test('extended attributes', async t => {
     const row = xattrs(bad)
     t.same([row.xattrs.length, row.damaged], [kept, true], JSON.stringify(bad).slice(0, 80))
   }
+  t.same(xattrs([{ name: 'user.a', value: '*' }, { name: 'user.a', value: 'YQ==' }]).xattrs, [['user.a', 'a']], 'one left out does not take its name along')
   t.equal(xattrs([{ name: 'user.big', value: Buffer.alloc(65536).toString('base64') }]).damaged, false)
   t.equal(rowsOf([resticNode('a', { extended_attributes: [{ name: 'system.posix_acl_default', value: '' }, { name: 'security.selinux', value: '' }] })]).flags, 7)
 })

@@ -27,7 +27,7 @@ t.test('forEachLimited', async t => {
     done.push(item)
   }), { message: 'first' })
   t.strictSame(done, [1], 'what was under way ends before the failure is thrown; nothing more is begun')
-  await forEachLimited([], 3, async () => t.fail('nothing to do'))
+  await forEachLimited([], 3, async () => { t.fail('nothing to do') })
 })
 
 t.test('Budget', async t => {
