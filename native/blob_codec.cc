@@ -272,13 +272,6 @@ std::array<uint8_t, kKeysLength> KeysOf(const Napi::Value& value) {
   return keys;
 }
 
-Napi::Value BufferOf(Napi::Env env, RowsBuffer rows) {
-  constexpr size_t kCopied = 256 << 10;
-  if (rows.size < kCopied) return Napi::Buffer<uint8_t>::Copy(env, rows.data.get(), rows.size);
-  uint8_t* const data = rows.data.release();
-  return Napi::Buffer<uint8_t>::New(env, data, rows.size, [](Napi::Env, uint8_t* bytes) { free(bytes); });
-}
-
 // Several works on the thread pool with one promise. Made and destroyed on the JS thread; works touch only their own results.
 class Batch {
  public:
@@ -406,8 +399,17 @@ class BlobBatch : public Batch {
     for (size_t i = begin; i < end; i++) results_[i] = {DecodeError::kMemory, nullptr, {}};
   }
 
+  // Rows of many trees are views of one piece of memory: thousands of pieces of their own would keep the collector busy longer than the decoding took.
   Napi::Value Result() override {
     Napi::Array array = Napi::Array::New(env_, results_.size());
+    size_t total = 0, at = 0;
+    for (const Slot& slot : results_) total += slot.rows.size;
+    Napi::Buffer<uint8_t> all;
+    Napi::Function subarray;
+    if (trees_) {
+      all = Napi::Buffer<uint8_t>::New(env_, total);
+      subarray = all.Get("subarray").As<Napi::Function>();
+    }
     for (uint32_t i = 0; i < results_.size(); i++) {
       // A scope each, or thousands of handles pile up.
       Napi::HandleScope scope(env_);
@@ -415,7 +417,11 @@ class BlobBatch : public Batch {
       if (slot.error != DecodeError::kNone) {
         array.Set(i, Napi::Number::New(env_, static_cast<double>(slot.error)));
       } else if (trees_) {
-        array.Set(i, BufferOf(env_, std::move(slot.rows)));
+        memcpy(all.Data() + at, slot.rows.data.get(), slot.rows.size);
+        const size_t end = at + slot.rows.size;
+        array.Set(i, subarray.Call(all, {Napi::Number::New(env_, static_cast<double>(at)), Napi::Number::New(env_, static_cast<double>(end))}));
+        at = end;
+        slot.rows.data.reset();
       } else {
         array.Set(i, Blob::Wrap(env_, std::move(slot.plain)));
       }

@@ -10,7 +10,6 @@ namespace daybook {
 struct FreeMemory {
   void operator()(uint8_t* data) const { free(data); }
 };
-// malloc'ed, so that it can be handed to JavaScript.
 struct RowsBuffer {
   std::unique_ptr<uint8_t, FreeMemory> data;
   size_t size = 0;

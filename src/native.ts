@@ -20,7 +20,7 @@ export interface Native {
 
   /**
    * As decodeBlobs for tree blobs, and turns each tree's JSON into rows (format/tree-rows.ts). The JSON never enters the heap.
-   * @returns n results: a Buffer of rows with memory of its own, or a DecodeError number
+   * @returns n results: a Buffer of rows, or a DecodeError number. The rows of one call share memory, which lives as long as any of them: copy what is kept
    */
   decodeTrees(keys: Uint8Array, source: Uint8Array, entries: Uint32Array, ids: Uint8Array): Promise<(Buffer | number)[]>
 

@@ -35,6 +35,9 @@ function usageError({ message }: CommanderError): DaybookError {
 // `daybook ls ... | head` is no failure; ended as every other program ends then.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? EXIT.brokenPipe : EXIT.failure))
 
+// Who closes the terminal must not end a mount by it.
+process.stderr.on('error', () => {})
+
 const argv = process.argv.slice(2)
 const debug = process.env.DAYBOOK_DEBUG !== undefined || argv.some(arg => /^-[a-zA-Z]*v[a-zA-Z]*v/.test(arg)) || argv.filter(arg => arg === '-v' || arg === '--verbose').length > 1
 process.exit(await main(argv).catch(error => reportError(error, { json: argv.includes('--json'), debug })))

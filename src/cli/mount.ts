@@ -44,8 +44,10 @@ export async function mountCommand(options: MountCommandOptions, dir: string): P
   if (options.logFile !== undefined && !options.daemon) throw new DaybookError('ERR_USAGE', '--log-file goes with --daemon', 'in the foreground the log goes to standard error')
   mustBeAbleToMount(settings)
   const mountpoint = await prepareMountpoint(dir, ownPaths(localPath, cacheDir), log)
-  const mount: MountOptions = { ...settings, repository: access, mountpoint, log, progress: progress.update }
-  return withTries(passwordTries, () => options.daemon ? background(mount, options, level, progress) : foreground(mount, options, progress))
+  // Not before the password is there: the line would be drawn over the question.
+  const password = () => access.password().finally(() => progress.update('opening the repository'))
+  const mount: MountOptions = { ...settings, repository: { ...access, password }, mountpoint, log, progress: progress.update }
+  return withTries(passwordTries, () => (options.daemon ? background(mount, options, level, progress) : foreground(mount, options, progress)).finally(() => progress.done()))
 }
 
 function ownPaths(repository: string | null, cacheDir: string): OwnPath[] {
@@ -56,19 +58,19 @@ function ownPaths(repository: string | null, cacheDir: string): OwnPath[] {
 }
 
 async function foreground(mount: MountOptions, options: MountCommandOptions, progress: Progress): Promise<number> {
+  // Nobody may be listening any more when there is something to say: no reason to end, which would leave a dead mount behind.
+  process.stdout.removeAllListeners('error').on('error', () => {})
   const { runMount } = await import('../mount/run-mount.js')
-  try { return await runMount(mount, event => { progress.done(); sayEvent(event, mount, options) }) } finally { progress.done() }
+  return runMount(mount, event => { progress.done(); sayEvent(event, mount, options) })
 }
 
 async function background(mount: MountOptions, options: MountCommandOptions, logLevel: Level, progress: Progress): Promise<number> {
   const { startDaemon } = await import('../mount/daemon.js')
   const logFile = options.logFile === undefined ? defaultLogFile(mount.mountpoint, mount.log) : givenLogFile(resolve(options.logFile))
-  try {
-    const { pid, snapshots, newest } = await startDaemon({ mount, logFile, logLevel, logJson: options.json ?? false })
-    progress.done()
-    sayReady({ snapshots, newest, pid, logFile }, mount, options)
-    return EXIT.ok
-  } finally { progress.done() }
+  const { pid, snapshots, newest } = await startDaemon({ mount, logFile, logLevel, logJson: options.json ?? false })
+  progress.done()
+  sayReady({ snapshots, newest, pid, logFile }, mount, options)
+  return EXIT.ok
 }
 
 function sayEvent(event: MountEvent, mount: MountOptions, options: MountCommandOptions): void {

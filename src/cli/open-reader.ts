@@ -29,16 +29,18 @@ export interface Reader {
 export async function openReader(options: GlobalOptions): Promise<Reader> {
   const { access, passwordTries } = await repositoryAccess(options)
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
+  const progress = new Progress({ quiet: options.quiet || options.json })
   const repository = await withTries(passwordTries, async () => {
     const backend = openBackend(access.location)
     const prefetch = new Prefetch(backend)
     const password = await access.password()
-    return openRepository(backend, password, { prefetch, keyHint: access.keyHint, onDamaged: error => log.warn(error.message) }).finally(() => password.fill(0))
+    progress.update('opening the repository')
+    return openRepository(backend, password, { prefetch, keyHint: access.keyHint, onDamaged: error => log.warn(error.message) })
+      .finally(() => { password.fill(0); progress.done() })
   })
   const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))
   const index = await openIndex({ cacheDir, repositoryId: repository.id, log })
   const sync = new IndexSync(repository, index, { log })
-  const progress = new Progress({ quiet: options.quiet || options.json })
   return {
     repository, index, sync, log, progress,
     async close() {
@@ -57,8 +59,9 @@ export interface NamedSnapshot {
 }
 
 /** The snapshots that a filter means, oldest first, with their names. @throws DaybookError ERR_USAGE: an id that names none, or several */
-export async function namedSnapshots({ sync, index }: Reader, filter: SnapshotFilter): Promise<NamedSnapshot[]> {
-  const { snapshots: all } = await sync.syncSnapshots()
+export async function namedSnapshots({ sync, index, progress }: Reader, filter: SnapshotFilter): Promise<NamedSnapshot[]> {
+  progress.update('reading snapshots')
+  const { snapshots: all } = await sync.syncSnapshots().finally(() => progress.done())
   const chosen = filter.snapshots.length > 0 ? selectSnapshots(all, filter) : filterSnapshots(all, filter).snapshots
   const days = new Map<string, string>()
   const { root } = daysLayout(chosen, index.dayNames(viewOf(filter)), null)

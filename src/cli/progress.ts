@@ -20,10 +20,10 @@ export class Progress {
     this.#enabled = !quiet && stream.isTTY === true
   }
 
-  /** @param total null: unknown */
-  readonly update = (stage: string, done: number, total: number | null): void => {
+  /** @param done null: there is nothing to count @param total null: unknown */
+  readonly update = (stage: string, done: number | null = null, total: number | null = null): void => {
     if (!this.#enabled) return
-    this.#text = total === null ? `${stage} ... ${done}` : `${stage} ... ${done} of ${total}`
+    this.#text = `${stage} ...${done === null ? '' : ` ${done}`}${total === null ? '' : ` of ${total}`}`
     this.#timer ??= setTimeout(this.#draw, PATIENCE_MS).unref()
   }
 

@@ -5,6 +5,7 @@ import { isPack, locationChecksum, packChecksum } from './checksum.js'
 import { DamagedIndexError } from './failure.js'
 import type { Counts } from './jobs.js'
 import { TRANSACTION_BLOBS } from './limits.js'
+import { release } from './release.js'
 import { count } from './transactions.js'
 import type { Transactions } from './transactions.js'
 
@@ -35,19 +36,12 @@ export class AddIndexFile {
   /** @throws CorruptError before anything is written */
   fromJson(name: Uint8Array, json: Uint8Array): void {
     const index = decodeIndexFile(Buffer.from(name).toString('hex'), json)
-    const begun = this.#transactions.write(counts => this.#addPacks(name, index, counts))
-    if (!begun) return
-    const { file, packs } = begun
-    for (const { table, ordinals } of pieces(index)) {
-      const added = this.#transactions.write(counts => {
-        // Removed meanwhile by another process: these packs are on their way out.
-        if (!this.#stillThere(file)) return false
-        count(counts, table, this.#addBlobs(table, index, packs, ordinals))
-        return true
-      })
-      if (!added) return
+    release([json])
+    try {
+      this.#addInPieces(name, index)
+    } finally {
+      release([index.packs, index.blobs])
     }
-    this.#transactions.write(() => this.#finish(file, packs))
   }
 
   /** @param fields per blob: 1 for a tree, offset, length, plain length */
@@ -69,6 +63,22 @@ export class AddIndexFile {
       for (const { table, ordinals } of pieces(index)) count(counts, table, this.#addBlobs(table, index, packs, ordinals))
       this.#finish(file, packs)
     })
+  }
+
+  #addInPieces(name: Uint8Array, index: IndexFile): void {
+    const begun = this.#transactions.write(counts => this.#addPacks(name, index, counts))
+    if (!begun) return
+    const { file, packs } = begun
+    for (const { table, ordinals } of pieces(index)) {
+      const added = this.#transactions.write(counts => {
+        // Removed meanwhile by another process: these packs are on their way out.
+        if (!this.#stillThere(file)) return false
+        count(counts, table, this.#addBlobs(table, index, packs, ordinals))
+        return true
+      })
+      if (!added) return
+    }
+    this.#transactions.write(() => this.#finish(file, packs))
   }
 
   /** @returns null if there is nothing left to do, else the number of the file and those of its packs */

@@ -64,7 +64,7 @@ export function prepare(place: Place): void {
   if (place.persistent) {
     const repository = dirname(place.directory)
     const cacheDir = dirname(repository)
-    mkdirSync(cacheDir, { recursive: true, mode: 0o700 })
+    makeDirectory(cacheDir)
     tagCacheDirectory(cacheDir)
     ownDirectory(repository)
   }
@@ -76,8 +76,22 @@ export function prepare(place: Place): void {
   if (!lstatSync(place.file).isFile()) throw new DamagedIndexError(`${place.file} is not a file`)
 }
 
+// Not with `recursive`: Node 20 tries for ever where a parent exists and making something in it fails with ENOENT (/proc, autofs).
+function makeDirectory(path: string): void {
+  const make = () => {
+    try { mkdirSync(path, { mode: 0o700 }) } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+  }
+  try { make() } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error
+    makeDirectory(dirname(path))
+    make()
+  }
+}
+
 function ownDirectory(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  makeDirectory(path)
   const { uid, mode } = lstatSync(path)
   if ((mode & 0o170000) !== 0o040000) throw Object.assign(new Error(`${path} is not a directory`), { code: 'ENOTDIR' })
   // Who owns the folder could show us whatever tree he likes.

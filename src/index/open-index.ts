@@ -42,8 +42,9 @@ class SqliteIndex implements LocalIndex {
   readonly #writer: Writer
   readonly #bootCheck: NodeJS.Timeout
   readonly #removeAtExit = () => removePlace(this.#place)
-  /** ids (hex) of trees whose rows were found bad since the last restart, and deleted */
+  /** ids (hex) of trees whose bad rows are about to be deleted, and how many there were since the last restart */
   readonly #badRows = new Set<string>()
+  #badRowsCount = 0
   readonly #home: Place
   #temporary = temporaryPlaces()
   #place: Place
@@ -174,10 +175,10 @@ class SqliteIndex implements LocalIndex {
     const ids = new Uint8Array(tree)
     const key = Buffer.from(ids).toString('hex')
     if (this.#badRows.has(key)) return
+    if (++this.#badRowsCount > MAX_BAD_ROWS) return this.#restartSoon('damaged', new DamagedIndexError('rows of many trees'))
+    if (this.#badRowsCount === 1) this.#log.warn('index: damaged rows of a tree, to be made again', { tree: key })
     this.#badRows.add(key)
-    if (this.#badRows.size === 1) this.#log.warn('index: damaged rows of a tree, to be made again', { tree: key })
-    if (this.#badRows.size > MAX_BAD_ROWS) return this.#restartSoon('damaged', new DamagedIndexError('rows of many trees'))
-    this.#write(() => ({ kind: 'deleteRows', ids: new Uint8Array(ids) })).catch(() => {})
+    this.#write(() => ({ kind: 'deleteRows', ids: new Uint8Array(ids) })).catch(() => {}).finally(() => this.#badRows.delete(key))
   }
 
   // Not in the turn of the read: that one belongs to somebody's request.
@@ -197,7 +198,7 @@ class SqliteIndex implements LocalIndex {
     this.#restarting = false
     this.#writer.suspend()
     this.#resets++
-    this.#badRows.clear()
+    this.#badRowsCount = 0
     // Without a reader there was no place at all; by now there may be room again.
     let place: Place | null = reader ? this.#place : this.#home
     if (failure === 'unusable' || (failure === 'damaged' && ++this.#damages > MAX_RESETS_IN_PLACE)) place = null
@@ -213,7 +214,7 @@ class SqliteIndex implements LocalIndex {
       this.#temporary = temporaryPlaces()
       return
     }
-    this.#log.warn('index: started anew', { reason, path: this.path })
+    this.#log.warn(`index: started anew${this.persistent ? '' : ' in a temporary folder'}`, { reason, path: this.path })
     for (const callback of this.#callbacks) setImmediate(() => { if (!this.#closed) callback(reason) })
   }
 

@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises'
 import { DaybookError } from '../errors.js'
 import { isDaybook, mountAt, readMountTable } from './mount-table.js'
 import type { MountOptions, RunningMount } from './options.js'
@@ -32,9 +33,12 @@ export async function runMount(options: MountOptions, tell: (event: MountEvent) 
     const [{ native }, { startMount }] = await Promise.all([import('../native.js'), import('./serve.js')])
     native.forbidCoreDumps()
     const mount: RunningMount = running = await startMount(options)
+    signals.serving(mount)
+    // Answered by ourselves, once the kernel and we have agreed on a protocol (FUSE_INIT): only then does it really work, and only then is the
+    // read-ahead of the kernel's choosing set, which would undo ours.
+    await statfs(mountpoint).catch(() => {})
     const entry = mountAt(readMountTable(), mountpoint)
     if (entry !== null && isDaybook(entry) && process.getuid!() === 0) raiseReadAhead(entry.device, log)
-    signals.serving(mount)
     tell({ type: 'ready', mountpoint, ...mount.summary() })
     const errno = await mount.closed
     tell({ type: 'ended', mountpoint, errno })

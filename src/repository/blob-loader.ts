@@ -327,8 +327,9 @@ export class BlobLoader implements BlobSource {
     for (let i = 0; i < members.length; i++) {
       const wanted = members[i]
       if (results === null) this.#settle(wanted, failure!)
-      else if (typeof results[i] === 'number') this.#copyFailed(wanted, locations[i], decodeFailure(`blob ${keyHex(wanted.key)}`, locations[i], index, results[i] as number))
-      else this.#decoded(wanted, locations[i], results[i] as NativeBlob)
+      else if (typeof results[i] === 'number') {
+        this.#copyFailed(wanted, locations[i], decodeFailure(`blob ${keyHex(wanted.key)}`, locations[i], index, results[i] as number))
+      } else this.#decoded(wanted, locations[i], results[i] as NativeBlob)
     }
   }
 

@@ -29,8 +29,9 @@ export async function promptPassword(terminal: Terminal, question: string, { sig
   const { input, interactive } = terminal
   if (signal?.aborted) throw abortedError(signal)
   if (interactive) {
-    terminal.write(question)
+    // Echo is off before anybody can know that an answer is wanted.
     input.setRawMode?.(true)
+    terminal.write(question)
   }
   let line: number[] = []
   try {

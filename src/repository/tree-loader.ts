@@ -168,7 +168,8 @@ export class TreeLoader implements TreeSource {
   async #load(key: string, id: Buffer): Promise<Buffer> {
     this.#demand++
     try {
-      const rows = await this.#loadAnyCopy(key, id)
+      // a copy: rows of one decoding share their memory
+      const rows = Buffer.from(await this.#loadAnyCopy(key, id))
       this.#remember(key, rows)
       this.#paused = false
       return rows
@@ -226,7 +227,7 @@ export class TreeLoader implements TreeSource {
       return rows[position - pack.start(slice)]
     }
     // Decoded before, but neither in memory nor in the index any more; or the list of the pack's trees does not know it.
-    const [rows] = await this.#decode(location.pack, [{ ...location, id }])
+    const [rows] = await this.#decode(location.pack, [{ ...location, id }], true)
     this.#throwIfClosed()
     if (rows instanceof Buffer) this.#keep(key, rows)
     return rows
@@ -249,13 +250,14 @@ export class TreeLoader implements TreeSource {
   /** Rows of a slice's trees, or why not. Calls for a slice under way share it. Never rejects. */
   #loadSlice(pack: TreePack, slice: number, demanded: boolean): Promise<(Buffer | Error)[]> {
     return pack.run(slice, async trees => {
-      const all = await this.#decode(pack.number, trees)
+      const all = await this.#decode(pack.number, trees, demanded)
       for (let i = 0; i < trees.length; i++) {
         const rows = all[i]
         if (!(rows instanceof Buffer)) continue
         const key = idKey(trees[i].id)
         this.#keep(key, rows)
-        if (demanded) this.#remember(key, rows)
+        // who goes through a directory wants its neighbours next: from the store, then from the index, unless that takes nothing
+        if (demanded && this.#store.broken) this.#remember(key, Buffer.from(rows))
       }
       return all
     }, () => this.#packFinished(pack))
@@ -270,8 +272,9 @@ export class TreeLoader implements TreeSource {
     this.#options.index.markPackTried(pack.number).catch(error => this.#options.log.debug('a pack could not be marked', { error }))
   }
 
-  /** Read and decode trees of one pack that lie close together. Never rejects. */
-  async #decode(pack: number, trees: readonly PackedBlob[]): Promise<(Buffer | Error)[]> {
+  /** Read and decode trees of one pack that lie close together. Who waits for a tree does not wait for the index's worker to keep up. Never rejects. */
+  async #decode(pack: number, trees: readonly PackedBlob[], demanded: boolean): Promise<(Buffer | Error)[]> {
+    if (demanded) return this.#decodeParts(pack, trees)
     let bytes = 0
     for (const { length, plainLength } of trees) bytes += length + 2 * Math.max(plainLength, length)
     await this.#store.room()

@@ -21,10 +21,13 @@ t.test('what is over soon is not mentioned, what takes long is, and leaves no tr
   progress.update('loading trees', 7, null)
   mock.timers.tick(200)
   t.equal(stream.said.at(-1), '\r\x1b[Kloading trees ... 7')
+  progress.update('opening the repository')
+  mock.timers.tick(200)
+  t.equal(stream.said.at(-1), '\r\x1b[Kopening the repository ...')
   progress.done()
   t.equal(stream.said.at(-1), '\r\x1b[K')
   mock.timers.tick(10_000)
-  t.equal(stream.said.length, 3, 'and nothing more')
+  t.equal(stream.said.length, 4, 'and nothing more')
 })
 
 t.test('nothing is drawn where nobody looks', async t => {

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { daybook } from '../fixtures/mount-process.js'
@@ -7,6 +8,9 @@ import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
 
 t.setTimeout(120_000)
+
+const PROMPT = /enter password/g
+
 if (tier(t, 'restic', newestRestic() !== null || 'no restic found')) t.test('snapshots of a repository', main)
 
 async function main(t: Test): Promise<void> {
@@ -87,15 +91,25 @@ async function main(t: Test): Promise<void> {
   })
 
   await t.test('the password is asked for on a terminal, up to three times', async t => {
-    const ask = (words: string) => run('script', ['-qec', `"${daybook}" --cache-dir ${dir}/cache snapshots -q`, '/dev/null'],
-      { input: words, env: { ...repo.env, RESTIC_PASSWORD: undefined } })
-    const right = await ask(`mistyped\n${repo.password}\n`)
-    t.equal(right.code, 0, right.stdout.toString())
-    t.match(right.stdout.toString(), /enter password for repository: [^]*wrong password, try again[^]*2026-11-18/)
-    t.notOk(right.stdout.toString().includes(repo.password), 'it is not shown')
-    const wrong = await ask('one\ntwo\nthree\nfour\n')
+    const right = await onTerminal(['mistyped\n', `${repo.password}\n`])
+    t.equal(right.code, 0, right.said)
+    t.match(right.said, /enter password for repository: [^]*wrong password, try again[^]*2026-11-18/)
+    t.notOk(right.said.includes(repo.password), 'it is not shown')
+    const wrong = await onTerminal(['one\n', 'two\n', 'three\n', 'four\n'])
     t.equal(wrong.code, 12)
-    t.equal(wrong.stdout.toString().match(/enter password/g)?.length, 3)
-    t.equal((await ask('\x03')).code, 130, 'Ctrl-C gives up')
+    t.equal(wrong.said.match(PROMPT)?.length, 3)
+    t.equal((await onTerminal(['\x03'])).code, 130, 'Ctrl-C gives up')
   })
+
+  /** Answer each question as it comes, like a person. */
+  function onTerminal(answers: string[]): Promise<{ code: number | null, said: string }> {
+    const child = spawn('script', ['-qec', `"${daybook}" --cache-dir ${dir}/cache snapshots -q`, '/dev/null'], { env: { ...repo.env, RESTIC_PASSWORD: undefined } })
+    let said = ''
+    let asked = 0
+    child.stdout.on('data', chunk => {
+      said += chunk
+      for (const questions = said.match(PROMPT)?.length ?? 0; asked < questions; asked++) child.stdin.write(answers[asked] ?? '')
+    })
+    return new Promise(resolve => child.on('close', code => resolve({ code, said })))
+  }
 }

@@ -81,11 +81,8 @@ t.test('read-only', async t => {
   const repositoryId = randomId(random)
   const first = await open(t, dir, repositoryId)
   await fill(first.index, fixture)
-  await t.test('while in use', async t => {
-    // As a failing disk does it: an ordinary remount is refused while a file is open for writing.
-    await first.index.close()
-    execFileSync('mount', ['-o', 'remount,ro', dir])
-  })
+  await first.index.close()
+  execFileSync('mount', ['-o', 'remount,ro', dir])
   await t.test('with an index in it', async t => worksElsewhere(t, await open(t, dir, repositoryId)))
   await t.test('without', async t => worksElsewhere(t, await open(t, dir)))
   execFileSync('mount', ['-o', 'remount,rw', dir])
@@ -114,7 +111,7 @@ t.test('a full disk', async t => {
     t.same(readAll(index, more), { blobs: 0, rows: 0 })
     t.equal(heard.length, 1)
     await fill(index, fixture)
-    await worksElsewhere(t, { index, warnings: [...warnings, 'temporary folder'] })
+    await worksElsewhere(t, { index, warnings })
     execFileSync('rm', [join(dir, 'filler')])
     const again = await open(t, dir, repositoryId)
     t.ok(again.index.persistent)
@@ -167,8 +164,8 @@ t.test('what was left behind is removed, when it is old', async t => {
     if (isOld) for (const each of [join(path, 'index.db'), path]) utimesSync(each, old, old)
     return path
   }
-  const gone = [join(repository, 'index-0'), join(repository, 'index-999'), join(repository, 'index-1.aside-1-x'), join(temporary, 'daybook-index-4194304999-abc')].map(path => make(path, true))
-  const kept = [...[join(repository, 'index-2'), join(repository, 'index-1.aside-2-x'), join(temporary, 'daybook-index-4194304998-abc')].map(path => make(path, false)),
+  const gone = [join(repository, 'index-0'), join(repository, 'index-999'), join(repository, 'index-1.aside-1-x'), join(temporary, 'daybook-index-4194303-abc')].map(path => make(path, true))
+  const kept = [...[join(repository, 'index-2'), join(repository, 'index-1.aside-2-x'), join(temporary, 'daybook-index-4194302-abc')].map(path => make(path, false)),
     make(join(repository, 'notes'), true), make(join(temporary, `daybook-index-${process.ppid}-abc`), true)]
   const { index } = await open(t, cacheDir, repositoryId)
   t.ok(index.persistent)

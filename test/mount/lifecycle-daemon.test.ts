@@ -2,11 +2,19 @@ import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import t from 'tap'
 import { isGone, isMounted, Lifecycle } from '../fixtures/lifecycle.js'
 import { mountTier } from '../fixtures/mount-case.js'
-import { eventually } from '../fixtures/run.js'
+import { daybook } from '../fixtures/mount-process.js'
+import { eventually, run } from '../fixtures/run.js'
 
 t.setTimeout(300_000)
 if (!mountTier(t)) process.exit()
 const life = await Lifecycle.make(t, 'daemon')
+
+/** Processes with this path among their arguments. */
+function processesNaming(path: string): number[] {
+  return readdirSync('/proc').filter(pid => /^\d+$/.test(pid)).map(Number).filter(pid => {
+    try { return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(path) } catch { return false }
+  })
+}
 
 t.test('--daemon returns when the mount is ready, and leaves a process on its own', async t => {
   const dir = life.newDir('daemon')
@@ -66,18 +74,31 @@ t.test('what goes wrong before it is ready is said by the command, with its exit
     t.match(result.stderr, message, name)
     t.equal(isMounted(dir), code === 0, name)
     if (code === 0) await life.cli(['unmount', dir])
-    const left = readdirSync('/proc').filter(pid => /^\d+$/.test(pid)).filter(pid => {
-      try { return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(dir) } catch { return false }
-    })
-    await eventually(`${name}: no process is left`, () => left.every(pid => isGone(Number(pid))))
+    const left = processesNaming(dir)
+    await eventually(`${name}: no process is left`, () => left.every(isGone))
   }
+})
+
+t.test('given up while the password is being had: no process is left', async t => {
+  const dir = life.newDir('cancelled')
+  const asked = life.path('asked')
+  const running = life.start(t, ['--password-command', `sh -c "echo $$ > ${asked}; exec sleep 60"`, ...life.mountArgs(dir, '--daemon', '--log-file', life.path('cancelled.log'))],
+    { RESTIC_PASSWORD: undefined })
+  await eventually('the password command runs', () => { try { return readFileSync(asked, 'utf8').trim() !== '' } catch { return false } })
+  t.teardown(() => { try { process.kill(Number(readFileSync(asked, 'utf8')), 'SIGKILL') } catch { /* ended with its parent */ } })
+  const processes = processesNaming(dir)
+  t.equal(processes.length, 2, 'the command and the process in the background')
+  running.child.kill('SIGINT')
+  t.equal(await new Promise(resolve => running.child.once('exit', resolve)), 130)
+  await eventually('no process is left', () => processes.every(isGone))
+  t.notOk(isMounted(dir))
 })
 
 t.test('relative paths mean what they meant where the command was given', async t => {
   const dir = life.newDir('relative')
-  const { code, stderr } = await import('../fixtures/run.js').then(async ({ run }) => run((await import('../fixtures/mount-process.js')).daybook,
+  const { code, stderr } = await run(daybook,
     ['-r', life.repo.dir.slice(life.dir.length + 1), 'mount', '--daemon', '--cache-dir', 'cache', '--log-file', 'relative.log', 'relative'],
-    { cwd: life.dir, env: { ...life.repo.env, RESTIC_REPOSITORY: undefined } }))
+    { cwd: life.dir, env: { ...life.repo.env, RESTIC_REPOSITORY: undefined } })
   t.equal(code, 0, stderr)
   t.ok(isMounted(dir))
   t.match(readFileSync(life.path('relative.log'), 'utf8'), /ready/)

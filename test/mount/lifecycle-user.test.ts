@@ -1,7 +1,8 @@
+import { spawn } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import t from 'tap'
 import { FUSE_DEVICE, fusermount3, userAllowOther } from '../../src/mount/requirements.js'
-import { isMounted, Lifecycle } from '../fixtures/lifecycle.js'
+import { isGone, isMounted, Lifecycle } from '../fixtures/lifecycle.js'
 import { mountTier } from '../fixtures/mount-case.js'
 import { daybook, projectRoot } from '../fixtures/mount-process.js'
 import { eventually, run, type Result } from '../fixtures/run.js'
@@ -9,10 +10,11 @@ import { tier } from '../fixtures/tiers.js'
 
 /** Somebody without rights whom fusermount3 knows by name. */
 const NOBODY = '65534'
+const AS_NOBODY = ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups']
 
 async function whatIsMissing(): Promise<string | true> {
   if (fusermount3()?.setuid !== true) return 'no fusermount3 that is setuid root'
-  const seen = await run('setpriv', ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', 'test', '-x', daybook]).catch(() => null)
+  const seen = await run('setpriv', [...AS_NOBODY, 'test', '-x', daybook]).catch(() => null)
   return seen?.code === 0 || `an ordinary user cannot run ${projectRoot}/bin/daybook`
 }
 
@@ -32,7 +34,7 @@ await run('chown', ['-R', `${NOBODY}:${NOBODY}`, life.repo.dir])
 const dir = life.path('mnt')
 
 /** As an ordinary user. */
-const user = (command: string, args: string[]): Promise<Result> => run('setpriv', ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', command, ...args],
+const user = (command: string, args: string[]): Promise<Result> => run('setpriv', [...AS_NOBODY, command, ...args],
   { env: { PATH: process.env.PATH, HOME: life.path('home'), RESTIC_REPOSITORY: life.repo.dir, RESTIC_PASSWORD: life.repo.password }, cwd: '/' })
 const mountAsUser = (...args: string[]) => user(daybook, ['--json', 'mount', '--daemon', ...args, dir])
 
@@ -75,16 +77,23 @@ t.test('signals work for ordinary users too, and a killed mount is cleared away'
 })
 
 t.test('busy: an ordinary user gets the same answers', async t => {
-  t.equal((await mountAsUser()).code, 0)
-  const inside = run('setpriv', ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups', 'sh', '-c', `cd ${dir}/latest && echo there > ${life.path('home')}/inside && exec sleep 600`], { timeoutMs: 600_000 }).catch(() => {})
-  await eventually('somebody is inside', () => { try { return readFileSync(life.path('home/inside')).length > 0 } catch { return false } })
-  const refused = await user(daybook, ['unmount', dir])
-  t.equal(refused.code, 1)
-  t.match(refused.stderr, /is in use\nhint: /)
-  t.equal((await user(daybook, ['unmount', '--lazy', dir])).code, 0)
-  t.notOk(isMounted(dir))
-  await user('sh', ['-c', `for p in /proc/[0-9]*; do case $(readlink $p/cwd) in */latest|*/2026-*) kill \${p#/proc/};; esac; done`])
-  await inside
+  for (const way of ['unmount --lazy', 'SIGTERM']) {
+    const { pid } = JSON.parse((await mountAsUser()).stdout.toString())
+    const inside = spawn('setpriv', [...AS_NOBODY, 'sh', '-c', 'exec 3< "$0/latest/small.txt"; echo there; read word; cat <&3', dir], { stdio: ['pipe', 'pipe', 'inherit'] })
+    t.teardown(() => { inside.kill('SIGKILL') })
+    let said = ''
+    inside.stdout.on('data', chunk => { said += chunk })
+    await eventually('somebody is inside', () => said.startsWith('there'))
+    const refused = await user(daybook, ['unmount', dir])
+    t.equal(refused.code, 1)
+    t.match(refused.stderr, /is in use\nhint: /)
+    if (way === 'SIGTERM') process.kill(pid, 'SIGTERM')
+    else t.equal((await user(daybook, ['unmount', '--lazy', dir])).code, 0)
+    await eventually('out of the tree', () => !isMounted(dir))
+    inside.stdin.end('\n')
+    await eventually(`${way}: what was open is served`, () => said === 'there\nsmall\n')
+    await eventually('and then it ends', () => isGone(pid))
+  }
 })
 
 t.test('a user is told what he may not do, and how to mend it', async t => {

@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readSync, readdirSync, writeFileSync } from 'node:fs'
 import t from 'tap'
+import { mountAt, readMountTable } from '../../src/mount/mount-table.js'
 import { BIG_BYTES, closeDead, isGone, isMounted, Lifecycle, openDirect, SERVER_GONE } from '../fixtures/lifecycle.js'
 import { mountTier } from '../fixtures/mount-case.js'
+import { daybook } from '../fixtures/mount-process.js'
 import { eventually } from '../fixtures/run.js'
 
 t.setTimeout(300_000)
@@ -99,6 +102,39 @@ t.test('told to leave before it is ready: nothing is left behind', async t => {
   t.equal(await Promise.race([running.exited, new Promise(resolve => running.child.once('exit', resolve))]), 130)
   t.notOk(isMounted(dir))
   t.teardown(() => { try { process.kill(Number(readFileSync(asked, 'utf8')), 'SIGKILL') } catch { /* ended with its parent */ } })
+})
+
+t.test('whoever listened has gone: it goes on, and still unmounts when told to', async t => {
+  const dir = life.newDir('unheard')
+  const running = life.start(t, life.mountArgs(dir))
+  await running.said(/to leave/)
+  running.child.stdout!.destroy()
+  running.child.stderr!.destroy()
+  const fd = openSync(`${dir}/latest/small.txt`, 'r')
+  running.child.kill('SIGHUP')
+  running.child.kill('SIGTERM')
+  await eventually('out of the tree', () => !isMounted(dir))
+  t.equal(running.child.exitCode, null, 'it serves what is open')
+  t.equal(readFileSync(fd, 'utf8'), 'small\n')
+  closeSync(fd)
+  t.equal(await running.exited, 0)
+})
+
+t.test('the terminal is closed: it leaves', async t => {
+  const dir = life.newDir('hangup')
+  // script makes the terminal, and takes it along when it is killed
+  const terminal = spawn('script', ['-qec', [daybook, ...life.mountArgs(dir)].join(' '), '/dev/null'], { env: life.repo.env, stdio: ['pipe', 'ignore', 'ignore'] })
+  t.teardown(() => { terminal.kill('SIGKILL') })
+  await eventually('it is mounted', () => isMounted(dir))
+  terminal.kill('SIGKILL')
+  await t.resolves(eventually('it is unmounted', () => !isMounted(dir)))
+})
+
+t.test('as root, the kernel reads in pieces of 1 MiB', async t => {
+  const mounted = await life.mount(life.repo)
+  const { major, minor } = mountAt(readMountTable(), mounted.dir)!.device
+  t.equal(readFileSync(`/sys/class/bdi/${major}:${minor}/read_ahead_kb`, 'utf8'), '1024\n')
+  await mounted.unmount()
 })
 
 t.test('two mounts of one repository, with one index', async t => {
