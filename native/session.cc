@@ -234,7 +234,7 @@ struct Session::Operations {
       return;
     }
     napi_value arguments[] = {nullptr, self.Number(static_cast<double>(node)), self.Number(static_cast<double>(offset)), self.Number(static_cast<double>(size))};
-    self.Ask(request, kReaddirplus, node, static_cast<uint32_t>(size), arguments, 4);
+    self.Ask(request, kReaddirplus, node, static_cast<uint32_t>(size), arguments, 4, static_cast<uint64_t>(offset));
   }
   static void Getxattr(fuse_req_t request, fuse_ino_t node, const char* name, size_t size) {
     Session& self = Of(request);
@@ -322,8 +322,7 @@ struct Session::Operations {
     }
     auto index = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(data));
     if (self.state_ != State::kServing || self.slots_[index].request != request) return;
-    napi_value argument = self.Number(self.IdOf(index));
-    self.Call(kInterrupt, &argument, 1);
+    self.TellInterrupted(index);
   }
 
   // libfuse sends by this.
@@ -577,7 +576,7 @@ napi_value Session::Bytes(std::string_view text) {
 }
 
 // arguments[0] is filled in. Answers by itself if JavaScript cannot be asked.
-void Session::Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t size, napi_value* arguments, size_t count) {
+void Session::Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t size, napi_value* arguments, size_t count, uint64_t offset) {
   if (state_ != State::kServing) {
     fuse_reply_err(request, EIO);
     return;
@@ -601,6 +600,7 @@ void Session::Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t
   slot.operation = operation;
   slot.size = size;
   slot.node = node;
+  slot.offset = offset;
   const uint32_t generation = slot.generation;
   arguments[0] = Number(IdOf(index));
   bool called = Call(operation, arguments, count);
@@ -617,10 +617,12 @@ void Session::Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t
   interrupted_ = false;
   fuse_req_interrupt_func(request, Operations::Interrupted, reinterpret_cast<void*>(uintptr_t{index}));
   registering_ = false;
-  if (interrupted_ && state_ == State::kServing) {
-    napi_value argument = Number(IdOf(index));
-    Call(kInterrupt, &argument, 1);
-  }
+  if (interrupted_ && state_ == State::kServing) TellInterrupted(index);
+}
+
+void Session::TellInterrupted(uint32_t index) {
+  napi_value arguments[] = {Number(IdOf(index)), Number(static_cast<double>(fuse_req_ctx(slots_[index].request)->pid))};
+  Call(kInterrupt, arguments, 2);
 }
 
 // False if the handler threw (which was reported) or could not be called.
@@ -773,12 +775,10 @@ Napi::Value Session::ReplyDirents(const Napi::CallbackInfo& info) {
   RowsView rows = RowsOf(info[1]);
   if (!info[2].IsObject()) throw Napi::TypeError::New(info.Env(), "options must be an object");
   Napi::Object options = info[2].As<Napi::Object>();
-  uint64_t node = IntegerOf(options.Get("node"), "node");
-  uint64_t offset = IntegerOf(options.Get("offset"), "offset");
-  uint64_t size = std::min<uint64_t>(IntegerOf(options.Get("size"), "size"), std::min(slots_[index].size, kMaxReply));
+  const uint64_t node = slots_[index].node, offset = slots_[index].offset, size = std::min(slots_[index].size, kMaxReply);
   uint64_t ino = InoOf(options.Get("ino"), "ino"), parent_ino = InoOf(options.Get("parentIno"), "parentIno");
   uint64_t file_base = IntegerOf(options.Get("fileBase"), "fileBase"), directory_base = IntegerOf(options.Get("directoryBase"), "directoryBase");
-  double attr_ttl = SecondsOf(options.Get("attrTtl"), "attrTtl"), entry_ttl = SecondsOf(options.Get("entryTtl"), "entryTtl");
+  const double ttl = SecondsOf(options.Get("ttl"), "ttl");
   bool immutable = options.Get("immutable").ToBoolean();
   const double* nodes = nullptr;
   Napi::Value given = options.Get("nodes");
@@ -794,8 +794,8 @@ Napi::Value Session::ReplyDirents(const Napi::CallbackInfo& info) {
   }
 
   fuse_entry_out common = {};
-  SetTimeout(attr_ttl, &common.attr_valid, &common.attr_valid_nsec);
-  SetTimeout(entry_ttl, &common.entry_valid, &common.entry_valid_nsec);
+  SetTimeout(ttl, &common.attr_valid, &common.attr_valid_nsec);
+  SetTimeout(ttl, &common.entry_valid, &common.entry_valid_nsec);
   char* const buffer = DirentBuffer();
   size_t used = 0;
   // A place for the next entry, null if it does not fit.

@@ -50,6 +50,7 @@ class Session : public Napi::ObjectWrap<Session> {
     Handler operation = kLookup;
     uint32_t size = 0;  // most bytes of an answer
     uint64_t node = 0;
+    uint64_t offset = 0;    // of a listing
   };
   // The place behind the last entry of a directory that never changes.
   struct End {
@@ -81,7 +82,8 @@ class Session : public Napi::ObjectWrap<Session> {
   // From the kernel to JavaScript
   void Serve();
   void Process(void* message, size_t length);
-  void Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t size, napi_value* arguments, size_t count);
+  void Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t size, napi_value* arguments, size_t count, uint64_t offset = 0);
+  void TellInterrupted(uint32_t index);
   bool Call(Handler handler, const napi_value* arguments, size_t count);
   void Report(const char* operation, napi_value error);
   void FlushForgets();

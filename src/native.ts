@@ -167,15 +167,14 @@ export interface NativeSession {
   replyNegative(request: RequestId, entryTtl: number): void
   replyAttr(request: RequestId, rows: Uint8Array, position: number, ino: bigint | null, attrTtl: number): void
   /**
-   * Fill the answer to readdirplus from rows, beginning at `offset`, at most `size` bytes.
+   * Fill the answer to readdirplus from rows, as the request asked for it (offset, size).
    * Nodeids: of non-directories fileBase + position (+ bit 50 where the row has no xattrs); of the k-th directory DIR | (directoryBase + k), its ino
    * directoryIno(ino, position). `nodes`, where given (directories of our own making), replaces both: nodeid per position, and inos are the rows'.
-   * `last`: nothing ever changes here, so a request that begins behind the last entry may be answered without JavaScript.
+   * `ttl`: seconds, of entries and attributes. `immutable`: nothing ever changes here, so a request that begins behind the last entry is answered without asking.
    * @returns number of entries put in (with '.' and '..'): 0 at the end
    */
-  replyDirents(request: RequestId, rows: Uint8Array, options: {
-    node: NodeId, offset: number, size: number, ino: bigint, parentIno: bigint, fileBase: number, directoryBase: number,
-    nodes: Float64Array | null, attrTtl: number, entryTtl: number, immutable: boolean }): number
+  replyDirents(request: RequestId, rows: Uint8Array, listing: {
+    ino: bigint, parentIno: bigint, fileBase: number, directoryBase: number, nodes: Float64Array | null, ttl: number, immutable: boolean }): number
   /** read, readlink, getxattr, listxattr: these bytes */
   replyBytes(request: RequestId, bytes: Uint8Array): void
   /** read: parts of blobs in file order, gathered by writev without a copy; null is a run of zeros: [blob | null, start, length, ...] */

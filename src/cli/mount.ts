@@ -96,10 +96,15 @@ function sayReady({ snapshots, newest, pid, logFile }: Ready, mount: MountOption
   }
 }
 
-/** One per mountpoint: /var/log/daybook for root, else $XDG_STATE_HOME/daybook. null if it cannot be made: a mount without a log is better than none. */
+/** $XDG_STATE_HOME/daybook, else for root /var/log/daybook, else ~/.local/state/daybook. */
+function logFolder({ XDG_STATE_HOME: state, HOME }: NodeJS.ProcessEnv): string {
+  if (state?.startsWith('/')) return `${state}/daybook`
+  return process.getuid!() === 0 ? '/var/log/daybook' : `${HOME?.startsWith('/') ? HOME : homedir()}/.local/state/daybook`
+}
+
+/** One per mountpoint, in logFolder(). null if it cannot be made: a mount without a log is better than none. */
 function defaultLogFile(mountpoint: string, log: Logger): string | null {
-  const { XDG_STATE_HOME: state, HOME } = process.env
-  const folder = process.getuid!() === 0 ? '/var/log/daybook' : `${state?.startsWith('/') ? state : `${HOME?.startsWith('/') ? HOME : homedir()}/.local/state`}/daybook`
+  const folder = logFolder(process.env)
   // 200 bytes leave room for a suffix in a name of 255.
   const name = Buffer.from(mountpoint.slice(1).replaceAll('/', '-')).subarray(-200).toString('latin1').replace(/[^\w.-]/g, '_')
   const file = `${folder}/${name}.log`

@@ -50,6 +50,9 @@ export class Directories {
   setTree(instance: number, tree: number): void { this.#tree[instance] = tree }
   exists(instance: number): boolean { return instance > 0 && instance < this.#next && this.#ino[instance] !== 0n }
 
+  /** first instance of the block of children, 0 where they have no numbers */
+  blockOf(instance: number): number { return this.#base[instance] }
+
   /**
    * First instance of the block of children of a directory. @param count how many it has
    * @param describe called for each child, first time only

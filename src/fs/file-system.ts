@@ -94,7 +94,7 @@ export class FileSystem {
         const node = fileNode(this.#directories.tree(instance), position, view.hasXattrs(position))
         return { node, rows, position, ino: null, ttl: Infinity }
       }
-      const child = this.#block(instance, view) + view.ordinal(position)
+      const child = this.#block(instance, rows) + view.ordinal(position)
       this.#directories.reference(child)
       return { node: directoryNode(child), rows, position, ino: this.#directories.ino(child), ttl: Infinity }
     })
@@ -133,7 +133,7 @@ export class FileSystem {
     }
     return then(this.#rowsOf(instance), rows => {
       const handle = this.#directories.tree(instance)
-      const directoryBase = this.#block(instance, viewOf(rows))
+      const directoryBase = this.#block(instance, rows)
       this.#sweep.listing(instance, handle)
       return { rows, ino, parentIno, fileBase: handle * POSITIONS, directoryBase, nodes: null, ttl: Infinity, immutable: true }
     })
@@ -141,13 +141,17 @@ export class FileSystem {
 
   /** The kernel was given `count` entries of a listing from `offset` on ('.' is 0, '..' is 1): it holds a reference to each directory among them. */
   listed(listing: Listing, offset: number, count: number): void {
-    if (listing.nodes !== null || count === 0) return
-    const directories = viewOf(listing.rows).directoryPositions
-    const from = Math.max(0, offset - 2)
-    const to = offset + count - 2
-    for (let ordinal = lowerBound(directories, from); ordinal < directories.length && directories[ordinal] < to; ordinal++) {
-      this.#directories.reference(listing.directoryBase + ordinal)
+    if (listing.nodes !== null || count === 0 || listing.directoryBase === 0) return
+    const all = directoryCount(listing.rows)
+    let first = 0
+    let end = all
+    // most directories are listed in one answer
+    if (offset > 2 || offset + count < viewOf(listing.rows).count + 2) {
+      const positions = viewOf(listing.rows).directoryPositions
+      first = lowerBound(positions, Math.max(0, offset - 2))
+      end = lowerBound(positions, offset + count - 2)
     }
+    for (let ordinal = first; ordinal < end; ordinal++) this.#directories.reference(listing.directoryBase + ordinal)
   }
 
   /** The kernel has seen the end of this directory's listing. */
@@ -155,8 +159,7 @@ export class FileSystem {
     const instance = instanceOf(node)
     const handle = this.#directories.exists(instance) ? this.#directories.tree(instance) : VIRTUAL
     if (handle === VIRTUAL || handle === NO_TREE) return
-    const rows = this.#trees.peek(this.#handles.id(handle))
-    if (rows !== null) this.#sweep.listed(handle, rows)
+    this.#sweep.listed(handle)
   }
 
   /** @param pairs [node, count, ...] */
@@ -237,7 +240,10 @@ export class FileSystem {
     return { node: child.node, rows: encodeRows([child.row]), position: 0, ino: child.row.ino, ttl: LIST_TTL }
   }
 
-  #block(instance: number, view: TreeRows): number {
+  #block(instance: number, rows: Buffer): number {
+    const known = this.#directories.blockOf(instance)
+    if (known !== 0 || directoryCount(rows) === 0) return known
+    const view = viewOf(rows)
     const positions = view.directoryPositions
     const ino = this.#directories.ino(instance)
     return this.#directories.block(instance, positions.length, ordinal => {
@@ -266,14 +272,15 @@ export class FileSystem {
   }
 }
 
-const views = new WeakMap<Buffer, TreeRows>()
+let lastView: TreeRows | null = null
 
-/** One view per rows: it remembers which of them are directories. */
+/** A view of rows. The last one is kept: what comes in many requests is large, and remembers which of its rows are directories. */
 function viewOf(rows: Buffer): TreeRows {
-  let view = views.get(rows)
-  if (view === undefined) views.set(rows, view = new TreeRows(rows))
-  return view
+  return lastView?.bytes === rows ? lastView : lastView = new TreeRows(rows)
 }
+
+/** Number of directories among rows, without a view of them (format/tree-rows.ts, header). */
+function directoryCount(rows: Buffer): number { return rows.readUInt32LE(20) }
 
 /** Go on at once where the value is at hand: a promise costs a turn of the microtask queue per request. */
 function then<T, R>(value: Maybe<T>, next: (value: T) => Maybe<R>): Maybe<R> {

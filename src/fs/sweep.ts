@@ -52,6 +52,8 @@ export class Sweep {
   readonly #recent: LRUCache<number, Swept>
   /** instance under which a tree was last listed: where the directories behind it are */
   readonly #instances = new LRUCache<number, number>({ max: 4096 })
+  /** trees the kernel has listed while no sweep was under way */
+  readonly #listedTrees = new LRUCache<number, true>({ max: 8192 })
   readonly #tripwires = new Set<number>()
   /** the way to the directory planned last: in each tree, the next subdirectory to visit */
   #path: { rows: TreeRows, next: number }[] = []
@@ -101,22 +103,27 @@ export class Sweep {
   listing(instance: number, handle: number): void { this.#instances.set(handle, instance) }
 
   /** The kernel knows every file of this directory. */
-  listed(handle: number, rows: Buffer): void {
+  listed(handle: number): void {
+    if (this.#active && Date.now() - this.#lastSign > IDLE_MS) this.#stop()
+    let swept = this.#recent.get(handle)
     if (!this.#active) {
-      const swept = this.#recent.get(handle)
+      // remembered for the case that its files are read: cheap, since a find lists everything and reads nothing
       if (swept !== undefined) swept.known = true
-      else if (rows.length < 1 << 20) this.#sweptOf(handle, rows).known = true
+      else this.#listedTrees.set(handle, true)
       return
     }
-    if (Date.now() - this.#lastSign > IDLE_MS) { this.#stop(); return }
-    const expected = this.#recent.has(handle)
-    const swept = this.#sweptOf(handle, rows)
+    const expected = swept !== undefined
+    if (swept === undefined) {
+      const rows = this.#trees.peek(this.#handles.id(handle))
+      if (rows === null) return
+      swept = this.#sweptOf(handle, rows)
+    }
     swept.known = true
     for (const position of swept.waiting) this.#take(swept, position)
     this.#outstanding -= swept.waitingBytes
     swept.waiting = []
     swept.waitingBytes = 0
-    if (!expected) { this.#path = [] }
+    if (!expected) this.#path = []
     this.#pump(swept)
   }
 
@@ -124,7 +131,7 @@ export class Sweep {
     let swept = this.#recent.get(handle)
     if (swept === undefined) {
       const view = new TreeRows(rows)
-      swept = { handle, rows: view, known: false, reads: 0, next: 0, left: view.count, waiting: [], waitingBytes: 0 }
+      swept = { handle, rows: view, known: this.#listedTrees.delete(handle), reads: 0, next: 0, left: view.count, waiting: [], waitingBytes: 0 }
       this.#recent.set(handle, swept)
     }
     return swept

@@ -28,7 +28,7 @@ export function locationChecksum(id: Uint8Array, pack: number, offset: number, l
 
 /** Does a row hold this place? Also its types are looked at: damage can turn the integer 0 into a NULL or a text, which count as 0 in the sum. */
 export function isLocation(id: Uint8Array, pack: number, offset: number, length: number, plainLength: number, checksum: number): boolean {
-  return Number.isSafeInteger(pack) && Number.isSafeInteger(offset) && Number.isSafeInteger(length) && Number.isSafeInteger(plainLength)
+  return pack >>> 0 === pack && length >>> 0 === length && plainLength >>> 0 === plainLength && Number.isSafeInteger(offset)
     && id.length === 32 && locationChecksum(id, pack, offset, length, plainLength) === checksum
 }
 
@@ -38,7 +38,7 @@ export function packChecksum(pack: number, name: Uint8Array): number {
 }
 
 export function isPack(pack: number, name: Uint8Array, checksum: number): boolean {
-  return Number.isSafeInteger(pack) && Buffer.isBuffer(name) && name.length === 32 && packChecksum(pack, name) === checksum
+  return pack >>> 0 === pack && Buffer.isBuffer(name) && name.length === 32 && packChecksum(pack, name) === checksum
 }
 
 /**

@@ -14,8 +14,9 @@ export interface DatabaseOptions {
 
 /**
  * Open an index file which exists (location.ts, prepare), and make its tables if there are none.
- * No mmap: a file cut short under a mapping would end the process (SIGBUS) instead of giving an error.
- * synchronous=OFF: what a power cut leaves is noticed (checksums, counts: check-index.ts) and built again. The first load took 3.7 s so, 6.5 to 10 s with NORMAL.
+ * No mmap: a file cut short under a mapping would end the process (SIGBUS) instead of giving an error. What remains is the log's shared memory
+ * (index.db-shm, 32 KiB), which WAL cannot do without; deleting it is harmless, cutting it short is not.
+ * synchronous=OFF: what a power cut leaves is noticed (checksums, counts: check-index.ts) and built again. The first load took 5.6 s so, 10.5 s with NORMAL.
  * @throws errors for classify()
  */
 export function openDatabase(file: string, { cacheKiB, busyMs, expected }: DatabaseOptions): { db: Database.Database, identity: string } {

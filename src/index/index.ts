@@ -68,7 +68,8 @@ export interface LocalIndex {
    */
   onReset(callback: (reason: string) => void): () => void
   /**
-   * A blob that ought to be known is not: read the whole index through in the worker (about a second per million blobs).
+   * A blob that ought to be known is not: read the whole index through in the worker (about three seconds per million blobs),
+   * for a damaged page can hide an entry without a trace. Not more often than once for each blob that would be EIO otherwise.
    * @returns false if it was damaged; then it has been reset
    */
   check(): Promise<boolean>

@@ -9,7 +9,7 @@ export const PAGE_SIZE = 8192
  * `pack` numbers stand for pack names (32 bytes) to keep blob rows small; meta.nextPack gives them out, none twice, starting at random
  * so that a number remembered from before a reset means nothing afterwards.
  *
- * Blobs are kept by id without a rowid: one descent finds all copies, 67 bytes per blob on disk.
+ * Blobs are kept by id without a rowid: one descent finds all copies, 66 bytes per blob on disk.
  * Measured against it with 1.2 million: 64-bit prefix as rowid 91 MB and slower to look up; rows by pack with an index of prefixes 98 MB and half as fast cold.
  *
  * packs.missing counts the tree blobs of a pack whose rows are not stored, kept up to date in the transaction that changes either.

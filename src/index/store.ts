@@ -8,6 +8,7 @@ import { MovedIndexError } from './failure.js'
 import type { Job } from './jobs.js'
 import { identity } from './location.js'
 import { bootChecksum } from './migrate.js'
+import { release } from './release.js'
 import { RemovePacks } from './remove-packs.js'
 import { RowsTable } from './rows-table.js'
 import { PAGE_SIZE } from './schema.js'
@@ -32,7 +33,7 @@ export class Store {
   constructor(file: string, expected: string) {
     this.#file = file
     this.#identity = expected
-    this.#db = openDatabase(file, { cacheKiB: 16384, busyMs: BUSY_MS, expected }).db
+    this.#db = openDatabase(file, { cacheKiB: 8192, busyMs: BUSY_MS, expected }).db
     try {
       this.#db.pragma(`wal_autocheckpoint = ${LOG_BYTES / PAGE_SIZE}`)
       this.#db.pragma(`journal_size_limit = ${2 * LOG_BYTES}`)
@@ -55,7 +56,9 @@ export class Store {
       case 'addPackHeader': return this.#add.fromHeader(job.name, job.ids, job.fields)
       case 'removeIndexFiles': return this.#remove.ofIndexFiles(job.names)
       case 'removePacks': return this.#remove.ofHeaders(job.names)
-      case 'putRows': return this.#rows.put(job.ids, job.lengths, job.rows)
+      case 'putRows':
+        this.#rows.put(job.ids, job.lengths, job.rows)
+        return release([job.rows])
       case 'deleteRows': return this.#rows.delete(job.ids)
       case 'markPackTried': return this.#markPackTried(job.pack)
       case 'putSnapshots': return this.#putSnapshots(job.added, job.removed)

@@ -29,6 +29,8 @@ export interface WriterEvents {
 /** How often a job is given to a worker before it is given up: each time on another file, or after waiting for a lock. */
 const MAX_ATTEMPTS = 6
 const CLOSE_MS = 10_000
+/** A thread that has nothing to do for so long is ended: it holds 25 MB, and is started in 50 ms. */
+const IDLE_MS = 10_000
 // The heap holds little more than code: index files and rows travel in buffers outside of it.
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 }
 
@@ -43,7 +45,9 @@ export class Writer {
   /** why nothing can be written */
   #broken: Error | null = null
   #closed = false
+  /** called when nothing is left to do */
   #idle: (() => void) | null = null
+  #idleTimer: NodeJS.Timeout | undefined
 
   constructor(events: WriterEvents) { this.#events = events }
 
@@ -112,6 +116,7 @@ export class Writer {
       this.#idle = resolve
       this.#next()
     }))
+    clearTimeout(this.#idleTimer)
     const worker = this.#worker
     this.#worker = null
     if (worker) {
@@ -128,6 +133,8 @@ export class Writer {
     if (this.#current) return
     if (this.#queue.length === 0) {
       this.#worker?.unref()
+      clearTimeout(this.#idleTimer)
+      this.#idleTimer = setTimeout(() => this.#dismiss(), IDLE_MS).unref()
       this.#idle?.()
       return
     }
@@ -140,6 +147,12 @@ export class Writer {
     const worker = this.#worker ??= this.#start(this.#target)
     worker.ref()
     worker.postMessage(job, buffersOf(job))
+  }
+
+  #dismiss(): void {
+    if (this.#current || this.#queue.length > 0) return
+    this.#worker?.postMessage({ kind: 'close' } satisfies Job)
+    this.#worker = null
   }
 
   #start(target: WorkerData): Worker {

@@ -20,9 +20,10 @@ async function main(): Promise<number> {
       progress: (stage, done, total) => pipe.tell({ type: 'progress', stage, done, total }),
     }, event => {
       const { type, ...fields } = event
-      if (type === 'ready') pipe.tell(event)
       if (type === 'busy') log.warn('in use: taken out of the tree, still serving what is open', fields)
       else log.info(type, type === 'ready' ? { ...fields, repository: repository.location.display, pid: process.pid } : fields)
+      // Behind the log line: whoever is told may look into the log.
+      if (type === 'ready') pipe.tell(event)
     })
   } catch (error) {
     log.error('cannot mount', { mountpoint: options.mountpoint, reason: (error as Error).message })

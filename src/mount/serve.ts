@@ -6,6 +6,7 @@ import type { Snapshot } from '../format/snapshot.js'
 import { FileSystem } from '../fs/file-system.js'
 import { daysLayout, resticLayout, type LayoutDirectory } from '../fs/layout.js'
 import { Transport } from '../fuse/libfuse3/transport.js'
+import type { LocalIndex } from '../index/index.js'
 import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
 import { BlobLoader } from '../repository/blob-loader.js'
@@ -25,6 +26,8 @@ const ACL_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default']
 const SELINUX_XATTR = 'security.selinux'
 /** umount2(2) */
 const MNT_DETACH = 2
+/** Between two looks whether an index being filled knows a tree by now; a look takes microseconds. */
+const LOCATE_MS = 3
 
 /**
  * Open a repository and serve it at the mountpoint, from this process's event loop. Ready as soon as the list of snapshots is known: index files
@@ -61,6 +64,7 @@ class Mount implements RunningMount {
   #shown = ''
   #newest: string | null = null
   #indexLoaded: Promise<unknown> = Promise.resolve()
+  #indexIsLoaded = false
   #refreshing: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
@@ -92,14 +96,14 @@ class Mount implements RunningMount {
 
     // An index that is still being filled answers for nothing: who misses a blob waits for that first.
     const learn = async (): Promise<boolean> => {
-      if (await settledSoon(this.#indexLoaded)) return this.#learnMore()
+      if (this.#indexIsLoaded) return this.#learnMore()
       await this.#indexLoaded
       return true
     }
     const { keys } = repository
     const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, log, signal })
     this.#opened.push(() => blobs.close())
-    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, log, signal })
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located: id => this.#located(index, id), log, signal })
     this.#opened.push(() => trees.close())
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })
@@ -111,7 +115,7 @@ class Mount implements RunningMount {
 
     await sync.syncSnapshots()
     this.#indexLoaded = sync.syncIndexFiles()
-    this.#indexLoaded.catch((error: Error) => { if (!signal.aborted) log.error(`cannot read the index: ${error.message}`) })
+    this.#indexLoaded.catch((error: Error) => { if (!signal.aborted) log.error(`cannot read the index: ${error.message}`) }).finally(() => { this.#indexIsLoaded = true })
     if (this.#options.subtree !== null) await this.#indexLoaded
     await this.#show()
     this.#transport.mount(this.#fs)
@@ -135,6 +139,11 @@ class Mount implements RunningMount {
     const { newIndexFiles, removedIndexFiles } = await this.#sync.refresh()
     if (newIndexFiles + removedIndexFiles > 0) this.#indexChanged()
     await this.#show()
+  }
+
+  /** A big index takes seconds to read; trees come first in it, and most of what is asked for is there long before the end. */
+  async #located(index: LocalIndex, id: Uint8Array): Promise<void> {
+    while (!this.#indexIsLoaded && !this.#abort.signal.aborted && index.locate(id).length === 0) await new Promise(resolve => setTimeout(resolve, LOCATE_MS))
   }
 
   async #learnMore(): Promise<boolean> {
@@ -238,10 +247,4 @@ function usageOf(snapshots: readonly Snapshot[]): { bytes: number, files: number
   const summary = snapshots.at(-1)?.summary as { total_bytes_processed?: unknown, total_files_processed?: unknown } | null | undefined
   const count = (value: unknown) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
   return { bytes: count(summary?.total_bytes_processed), files: count(summary?.total_files_processed) }
-}
-
-/** Has the promise settled already? */
-async function settledSoon(promise: Promise<unknown>): Promise<boolean> {
-  const pending = Symbol('pending')
-  return await Promise.race([promise.catch(() => {}), Promise.resolve(pending)]) !== pending
 }

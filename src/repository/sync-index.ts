@@ -190,7 +190,9 @@ export class IndexSync {
     const budget = new Budget(INDEX_BYTES_AT_ONCE)
     let added = 0
     let vanished = false
-    await forEachLimited(files.filter(({ name }) => !known.has(name)), INDEX_FILES_AT_ONCE, async file => {
+    // Small ones first: those are of the last days, and hold the trees of which `latest` is made; one large one may take as long as all of them.
+    const fresh = files.filter(({ name }) => !known.has(name)).sort((a, b) => a.size - b.size)
+    await forEachLimited(fresh, INDEX_FILES_AT_ONCE, async file => {
       const release = await budget.acquire(file.size * (this.#repository.version >= 2 ? COMPRESSION : 1))
       try {
         await this.#guard('index file', file, this.#badIndexFiles, async () => {

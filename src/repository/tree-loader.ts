@@ -22,6 +22,8 @@ export interface TreeLoaderOptions {
   readonly native: Pick<Native, 'decodeTrees'>
   /** list index files again; true if something new was learnt */
   readonly refresh: () => Promise<boolean>
+  /** While the index is being filled: resolves when it may know this blob, or is full. */
+  readonly located?: (id: BlobId) => Promise<void>
   readonly log: Logger
   /** closes the loader */
   readonly signal?: AbortSignal
@@ -36,19 +38,26 @@ export interface TreeLoaderOptions {
 /** Bookkeeping per tree in memory. */
 const ROWS_OVERHEAD = 256
 /** Unfinished packs whose list of trees is kept; a list is a few MB at most. */
-const MAX_PACKS = 16
+const MAX_PACKS = 256
 /** Bytes of ranges, JSON and rows being decoded at once. */
 const DECODE_BYTES = 16 << 20
 /** Bytes of rows and ranges after which dead ones are collected. */
 const COLLECT_BYTES = 4 << 20
 const FLAGS_OFFSET = 24
+/**
+ * The background waits while trees are being asked for, at hand or not: somebody walks through the repository, and needs the processors. A slice of
+ * decoding takes 10 ms, and as much again to store; a walk asks every 100 us.
+ */
+const QUIET_MS = 50
+/** ... but not for ever: a slice each second all the same. */
+const PATIENCE_MS = 1000
 
 /**
  * TreeSource over a repository's packs and its local index.
  *
- * Packs of trees are cut into slices of about a MiB. The slice that holds a wanted tree is read and decoded as a whole, as its neighbours
- * are likely to be wanted next and cost next to nothing; then the rest of that pack follows in the background, then, after fillInBackground(),
- * all other packs whose rows the index lacks. The background has one slice under way, and none begins while somebody waits for a tree.
+ * Packs of trees are cut into slices of some sixty trees. The slice that holds a wanted tree is decoded as a whole, as its neighbours are likely to
+ * be wanted next, and with each demand of the same pack more slices behind it, on all cores; while nobody asks for trees, the rest of these packs
+ * follows in the background, then, after fillInBackground(), all other packs whose rows the index lacks.
  */
 export class TreeLoader implements TreeSource {
   readonly #options: TreeLoaderOptions
@@ -68,8 +77,8 @@ export class TreeLoader implements TreeSource {
   readonly #packs = new Map<number, TreePack>()
   /** finished packs which packsWithoutRows may still list: not stored yet, or some trees cannot be had */
   readonly #finished = new Map<number, 'storing' | 'again' | 'failed'>()
-  #demand = 0
-  #idle: (() => void) | null = null
+  /** when a tree was last asked for; performance.now() */
+  #lastAsked = 0
   #filling: Promise<void> | null = null
   /** there may be something to do since the filling last looked */
   #more = false
@@ -84,7 +93,7 @@ export class TreeLoader implements TreeSource {
 
   constructor(options: TreeLoaderOptions) {
     this.#options = options
-    this.#sliceBytes = options.sliceBytes ?? 768 << 10
+    this.#sliceBytes = options.sliceBytes ?? 64 << 10
     this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 8 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
     this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 4 << 20)
     this.#refresh = new SharedRefresh(options.refresh)
@@ -98,6 +107,7 @@ export class TreeLoader implements TreeSource {
 
   peek(id: BlobId): Buffer | null {
     const key = idKey(id)
+    this.#lastAsked = performance.now()
     const known = this.#memory.get(key) ?? (this.#large?.key === key ? this.#large.rows : undefined) ?? this.#store.get(key)
     if (known !== undefined) return known
     const rows = this.#options.index.rows(id)
@@ -156,7 +166,6 @@ export class TreeLoader implements TreeSource {
   async #close(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#abort.abort()
-    this.#idle?.()
     this.#packs.clear()
     this.#memory.clear()
     this.#large = null
@@ -166,7 +175,6 @@ export class TreeLoader implements TreeSource {
   }
 
   async #load(key: string, id: Buffer): Promise<Buffer> {
-    this.#demand++
     try {
       // a copy: rows of one decoding share their memory
       const rows = Buffer.from(await this.#loadAnyCopy(key, id))
@@ -174,7 +182,6 @@ export class TreeLoader implements TreeSource {
       this.#paused = false
       return rows
     } finally {
-      if (--this.#demand === 0) this.#idle?.()
       if (this.#packs.size > 0) void this.#fill()
     }
   }
@@ -182,6 +189,7 @@ export class TreeLoader implements TreeSource {
   async #loadAnyCopy(key: string, id: Buffer): Promise<Buffer> {
     const { index, log } = this.#options
     let failure: Error | null = null
+    await this.#options.located?.(id)
     for (let round = 0; ; round++) {
       for (const location of index.locate(id).filter(isSound)) {
         const rows = await this.#loadCopy(key, id, location)
@@ -222,7 +230,9 @@ export class TreeLoader implements TreeSource {
     const position = pack.find(id, location.offset)
     const slice = pack.sliceAt(position)
     if (position >= 0 && !pack.isDone(slice)) {
-      const rows = await this.#loadSlice(pack, slice, true)
+      const loading = this.#loadSlice(pack, slice, true)
+      for (const next of pack.slicesBehind(slice)) void this.#loadSlice(pack, next, true)
+      const rows = await loading
       this.#throwIfClosed()
       return rows[position - pack.start(slice)]
     }
@@ -343,19 +353,25 @@ export class TreeLoader implements TreeSource {
 
   async #fillSlices(): Promise<void> {
     while (this.#closed === null && !this.#paused && !this.#store.broken) {
-      if (this.#demand > 0) {
-        await new Promise<void>(resolve => { this.#idle = resolve })
-        continue
-      }
+      await this.#quiet()
       const pack = await this.#nextPack()
       if (pack === null) break
-      // The list of packs may have taken a while.
-      if (this.#demand > 0) continue
       const slice = pack.nextSlice()
       if (slice < 0) continue
       const rows = await this.#loadSlice(pack, slice, false)
       // The repository is out of reach: later, when somebody who asked got an answer.
       if (rows.some(rows => rows instanceof Error && !concernsCopy(rows))) this.#paused = true
+    }
+  }
+
+  /** Resolves when nobody has asked for a while, or patience ends. */
+  async #quiet(): Promise<void> {
+    const end = performance.now() + PATIENCE_MS
+    for (;;) {
+      const now = performance.now()
+      const wait = Math.min(this.#lastAsked + QUIET_MS, end) - now
+      if (wait <= 0 || this.#closed !== null) return
+      await new Promise(resolve => setTimeout(resolve, wait))
     }
   }
 

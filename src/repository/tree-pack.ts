@@ -3,6 +3,7 @@ import { concernsCopy } from './pack-reader.js'
 
 /** Bytes of other blobs between two trees (packs of format 1 may mix) that are worth reading over. */
 const MAX_GAP = 64 << 10
+const MAX_AHEAD = 15
 /** Plaintext of a slice, as a multiple of its bytes in the pack: trees compress to a fourth or less. */
 const PLAIN_FACTOR = 4
 
@@ -14,6 +15,8 @@ export class TreePack {
   readonly #running = new Map<number, Promise<(Buffer | Error)[]>>()
   #left: number
   #failed = false
+  /** slices that follow a demanded one unasked */
+  #ahead = 0
 
   /** @param trees by offset */
   constructor(readonly number: number, readonly trees: readonly PackedBlob[], sliceBytes: number) {
@@ -49,6 +52,19 @@ export class TreePack {
   isDone(slice: number): boolean { return this.#done[slice] === 1 }
   /** The first slice not decoded yet; -1 if none is left. One under way counts as left: run() joins it. */
   nextSlice(): number { return this.#done.indexOf(0) }
+
+  /**
+   * Slices to decode along with a demanded one: none at first, for a pack of one day's changes may hold only few trees of a snapshot; more with
+   * each demand that finds the pack again, for the pack of a first backup holds a whole snapshot in order.
+   */
+  slicesBehind(slice: number): number[] {
+    const slices: number[] = []
+    for (let next = slice + 1; next <= slice + this.#ahead && next < this.#done.length; next++) {
+      if (this.#done[next] === 0 && !this.#running.has(next)) slices.push(next)
+    }
+    this.#ahead = Math.min(MAX_AHEAD, this.#ahead * 2 + 1)
+    return slices
+  }
 
   /** Decode a slice, or join those who do. `finished` is called when it was the last one. */
   run(slice: number, decode: (trees: readonly PackedBlob[]) => Promise<(Buffer | Error)[]>, finished: () => void): Promise<(Buffer | Error)[]> {

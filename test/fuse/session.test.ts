@@ -40,9 +40,9 @@ t.test('a listing brings the attributes, and the second one asks nothing', async
 t.test('the last request of an immutable listing is answered without JavaScript, which hears of it', async t => {
   const asked: number[] = [], listed: number[] = []
   const { tiny, dir } = mounted(t, [{ name: 'd', children: [{ name: 'x' }, { name: 'y' }] }], self => ({
-    readdirplus: (request, node, offset, size) => {
+    readdirplus: (request, node, offset) => {
       asked.push(offset)
-      self.readdirplus(request, node, offset, size)
+      self.readdirplus(request, node)
     },
     listed: node => { listed.push(node) },
   }))
@@ -55,9 +55,9 @@ t.test('the last request of an immutable listing is answered without JavaScript,
 t.test('a listing that may change is always asked to its end', async t => {
   const answers: number[] = []
   const { dir } = mounted(t, [{ name: 'x' }], self => ({
-    readdirplus: (request, node, offset, size) => {
+    readdirplus: (request, node) => {
       const { rows, ino, fileBase, directoryBase } = self.directory(node)
-      answers.push(self.session.replyDirents(request, rows, { node, offset, size, ino, parentIno: ino, fileBase, directoryBase, nodes: Float64Array.of(4711), attrTtl: 1, entryTtl: 1, immutable: false }))
+      answers.push(self.session.replyDirents(request, rows, { ino, parentIno: ino, fileBase, directoryBase, nodes: Float64Array.of(4711), ttl: 1, immutable: false }))
     },
     listed: () => { throw new Error('not immutable') },
     getattr: (request, node) => node === 4711 ? self.getattr(request, self.node('x')) : self.getattr(request, node),
@@ -267,7 +267,7 @@ t.test('a directory that gets the number of a forgotten, shorter one is listed t
   const { tiny, dir } = mounted(t, [{ name: 'd', children: Array.from({ length: 2000 }, (_, i) => ({ name: `file-${String(i).padStart(5, '0')}` })) }], self => ({
     readdirplus: (request, node, offset, size) => {
       offsets.push(offset)
-      self.readdirplus(request, node, offset, size)
+      self.readdirplus(request, node)
     },
   }))
   const directory = tiny.directory(tiny.node('d')), long = directory.rows

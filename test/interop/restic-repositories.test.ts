@@ -177,16 +177,16 @@ async function main(): Promise<void> {
     await mounted.unmount()
   })
 
-  await t.test('no snapshot yet, and an empty one', async t => {
+  await t.test('no snapshot yet, and one with nothing but an empty directory', async t => {
     const repository = await make()
     const mounted = await place.mount(repository, { args: ['--poll', '0'] })
     t.same(readdirSync(mounted.dir), [])
     await mounted.unmount()
     const empty = place.path('empty')
     mkdirSync(empty)
-    await repository.backup(['.'], { cwd: empty })
+    await repository.backup([empty])
     const again = await place.mount(repository)
-    t.same(readdirSync(again.latest()), [])
+    t.same(readdirSync(again.latest(empty)), [])
     await again.unmount()
   })
 }

@@ -4,6 +4,7 @@ import t from 'tap'
 import { compare, digest, type Entry } from '../fixtures/attribute-digest.js'
 import { MIB, makeEveryKind } from '../fixtures/every-kind.js'
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
+import { readEverything } from '../fixtures/read-everything.js'
 import { installed, output, run, shell } from '../fixtures/run.js'
 import { removeScratch } from '../fixtures/scratch.js'
 import { hasSshd, Sshd } from '../fixtures/sshd.js'
@@ -126,6 +127,17 @@ async function main(): Promise<void> {
     }
   })
 
+  t.test('eight programs at once, each reading everything, with nothing in any cache', async t => {
+    const wanted = await readEverything(source)
+    const cold = await place.mount(repository, { cacheDir: place.path('cold-cache') })
+    const all = await Promise.all(Array.from({ length: 8 }, () => readEverything(cold.latest(source), 200_000)))
+    for (const found of all) {
+      const wrong = Object.keys({ ...wanted, ...found }).filter(path => found[path] !== wanted[path])
+      t.same(wrong.slice(0, 20).map(path => `${path}: ${found[path]}, should be ${wanted[path]}`), [], `${Object.keys(found).length} entries`)
+    }
+    await cold.unmount()
+  })
+
   t.test('df, stat and du give sane figures', async t => {
     for (const path of [mounted.dir, mounted.latest(), copy, join(copy, 'contents/other')]) {
       const { bsize, blocks, bfree, bavail, files, ffree } = statfsSync(path)
@@ -164,9 +176,9 @@ async function main(): Promise<void> {
       for (const [name, dir] of [['source', source], ['mount', again.latest(source)]]) {
         await output('borg', ['create', '--numeric-ids', '--exclude', 'sh:holes/sparse', `::${name}`, '.'], { env, cwd: dir })
       }
-      const listing = async (name: string) => (await output('borg', ['list', '--format', '{mode} {uid} {gid} {size} {mtime} {sha256} {path} {linktarget}{NL}',
-        // borg reads by inode number, which decides who is the link and who the file
-        '--exclude', 'sh:links*', '--exclude', 'sh:specials', `::${name}`], { env })).toString('latin1')
+      // borg reads in the order of inode numbers: that decides the order of the list, and who of hard links is the link and who the file.
+      const listing = async (name: string) => (await output('borg', ['list', '--format', '{mode} {uid} {gid} {size} {mtime} {sha256} {path} {linktarget}{NUL}',
+        '--exclude', 'sh:links*', '--exclude', 'sh:specials', `::${name}`], { env })).toString('latin1').split('\0').sort().join('\n')
       const [wanted, found] = [await listing('source'), await listing('mount')]
       t.same(difference(wanted, found), [], `${wanted.split('\n').length} lines`)
       t.equal((await run('borg', ['diff', '::source', 'mount', '--json-lines'], { env })).stdout.toString(), '', 'borg diff finds nothing')

@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import type { FileSystem, Listing } from '../../fs/file-system.js'
+import type { FileSystem } from '../../fs/file-system.js'
 import type { PageCache } from '../../fs/sources.js'
 import { native, type NativeSession, type Push, type RequestId } from '../../native.js'
 import type { Logger } from '../../util/log.js'
@@ -51,7 +51,8 @@ export class Transport implements PageCache {
           this.#session.replyAttr(request, rows, position, ino, ttl)),
         readlink: (request, node) => this.#answer(request, () => this.#fs.readlink(node), target => this.#session.replyBytes(request, target)),
         read: (request, node, offset, size) => this.#answer(request, () => this.#fs.read(node, offset, size), parts => this.#session.replyBlobs(request, parts)),
-        readdirplus: (request, node, offset, size) => this.#answer(request, () => this.#fs.readdirplus(node), listing => this.#list(request, node, listing, offset, size)),
+        readdirplus: (request, node, offset) => this.#answer(request, () => this.#fs.readdirplus(node), listing =>
+          this.#fs.listed(listing, offset, this.#session.replyDirents(request, listing.rows, listing))),
         getxattr: (request, node, name, size) => this.#answer(request, () => this.#fs.getxattr(node, name), value => this.#replySized(request, value, size)),
         listxattr: (request, node, size) => this.#answer(request, () => this.#fs.listxattr(node), names => this.#replySized(request, names, size)),
         lseek: (request, node, offset, whence) => this.#answer(request, () => this.#fs.lseek(node, offset, whence), found => this.#session.replyOffset(request, found)),
@@ -82,12 +83,6 @@ export class Transport implements PageCache {
 
   /** Everything open gets EIO; unmounts if it is still mounted. Idempotent. */
   close(): void { this.#session.close() }
-
-  #list(request: RequestId, node: number, listing: Listing, offset: number, size: number): void {
-    const { ttl, ...rest } = listing
-    const count = this.#session.replyDirents(request, listing.rows, { ...rest, node, offset, size, attrTtl: ttl, entryTtl: ttl })
-    this.#fs.listed(listing, offset, count)
-  }
 
   #replySized(request: RequestId, bytes: Buffer, size: number): void {
     if (size === 0) this.#session.replySize(request, bytes.length)
