@@ -63,7 +63,7 @@ function spawnDetached(mountpoint: string, logFile: string | null): ChildProcess
   const fd = logFile === null ? 'ignore' : openSync(logFile, 'a', 0o600)
   try {
     // The mountpoint is there for people who look at a list of processes.
-    const child = spawn(process.execPath, [fileURLToPath(new URL('daemon-main.js', import.meta.url)), mountpoint],
+    const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(new URL('daemon-main.js', import.meta.url)), mountpoint],
       { detached: true, cwd: '/', env, stdio: ['pipe', fd, fd, 'pipe'] })
     child.on('error', () => { /* no pid: the pipe closes without an outcome */ })
     return child

@@ -24,8 +24,8 @@ import { viewOf } from './view.js'
 /** What `ls` asks of every file, and most files of most backups do not have. */
 const ACL_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default']
 const SELINUX_XATTR = 'security.selinux'
-/** umount2(2) */
-const MNT_DETACH = 2
+/** umount2(2): MNT_DETACH | UMOUNT_NOFOLLOW */
+const DETACH = 2 | 8
 /** Between two looks whether an index being filled knows a tree by now; a look takes microseconds. */
 const LOCATE_MS = 3
 
@@ -86,8 +86,9 @@ class Mount implements RunningMount {
     const backend = openBackend(access.location)
     this.#opened.push(() => backend.close())
     const prefetch = new Prefetch(backend, { signal })
-    const password = Buffer.from(await access.password())
-    const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal }).finally(() => password.fill(0))
+    const password = await access.password()
+    const onDamaged = (error: DaybookError) => log.warn(error.message)
+    const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged }).finally(() => password.fill(0))
     this.#opened.push(() => repository.close())
     const index = await openIndex({ cacheDir, repositoryId: repository.id, log })
     this.#opened.push(() => index.close())
@@ -113,10 +114,14 @@ class Mount implements RunningMount {
     this.#dayNames = index.dayNames(view)
     this.#putDayNames = names => index.putDayNames(view, names)
 
+    this.#options.progress?.('reading snapshots', 0, null)
     await sync.syncSnapshots()
     this.#indexLoaded = sync.syncIndexFiles()
     this.#indexLoaded.catch((error: Error) => { if (!signal.aborted) log.error(`cannot read the index: ${error.message}`) }).finally(() => { this.#indexIsLoaded = true })
-    if (this.#options.subtree !== null) await this.#indexLoaded
+    if (this.#options.subtree !== null) {
+      this.#options.progress?.('reading the index', 0, null)
+      await this.#indexLoaded
+    }
     await this.#show()
     this.#transport.mount(this.#fs)
 
@@ -209,7 +214,7 @@ class Mount implements RunningMount {
 
   detach(): void {
     try {
-      native.umount2(Buffer.from(this.mountpoint), MNT_DETACH)
+      native.umount2(Buffer.from(this.mountpoint), DETACH)
     } catch {
       // an ordinary user's mount is fusermount3's to unmount; nobody waits for it, since this may be the last thing the process does
       spawn('fusermount3', ['-u', '-z', '--', this.mountpoint], { stdio: 'ignore', detached: true }).on('error', () => {}).unref()

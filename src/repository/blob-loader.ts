@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { ReadBackend } from '../backend/backend.js'
 import { BlobCache } from '../cache/blob-cache.js'
 import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
@@ -129,6 +130,8 @@ export class BlobLoader implements BlobSource {
     this.#cache = new BlobCache(options.cacheBytes ?? 16 << 20)
     this.#memory = new ReadMemory(IDLE_BYTES)
     this.#refresh = new SharedRefresh(options.refresh)
+    // each read under way listens
+    setMaxListeners(0, this.#abort.signal)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) this.close()
   }

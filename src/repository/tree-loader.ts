@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { LRUCache } from 'lru-cache'
 import type { ReadBackend } from '../backend/backend.js'
 import { CorruptError, NotFoundError } from '../errors.js'
@@ -97,6 +98,8 @@ export class TreeLoader implements TreeSource {
     this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 8 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
     this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 4 << 20)
     this.#refresh = new SharedRefresh(options.refresh)
+    // each read under way listens
+    setMaxListeners(0, this.#abort.signal)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (options.signal?.aborted) void this.close()
   }
