@@ -12,7 +12,8 @@ import { figure, table } from './table.js'
  *   node dist/scripts/bench/index.js [--blobs 1200000] [--trees 20000] [--dir FOLDER] [--seed N]
  */
 const { values: { blobs: blobsText, trees: treesText, dir, seed: seedText } } = parseArgs({ options: {
-  blobs: { type: 'string', default: '1200000' }, trees: { type: 'string', default: '20000' }, dir: { type: 'string', default: tmpdir() }, seed: { type: 'string', default: '1' },
+  blobs: { type: 'string', default: '1200000' }, trees: { type: 'string', default: '20000' },
+  dir: { type: 'string', default: tmpdir() }, seed: { type: 'string', default: '1' },
 } })
 const BLOBS_PER_FILE = 50_000
 const BLOBS_PER_PACK = 90
@@ -57,13 +58,15 @@ while (total < Number(blobsText)) {
   highest = Math.max(highest, rss())
   total += count
 }
-lines.push(['load index files', figure(loadMs / 1000), 's'], ['... blobs per second', figure(total / loadMs * 1000), '/s'], ['... CPU', figure(loadCpu), 's'], ['... slowest file', figure(slowestMs), 'ms'],
+lines.push(['load index files', figure(loadMs / 1000), 's'], ['... blobs per second', figure(total / loadMs * 1000), '/s'],
+  ['... CPU', figure(loadCpu), 's'], ['... slowest file', figure(slowestMs), 'ms'],
   ['... largest log', figure(largestLog), 'MiB'], ['... size', figure(sizes()['index.db']), 'MiB'], ['... resident (with the generator)', figure(highest), 'MiB'])
 
 const rows = someRows(next, FILES_PER_TREE)
 const rowsStart = performance.now()
 for (let at = 0; at < treeIds.length; at += 100) await index.putRows(treeIds.slice(at, at + 100).map(id => ({ id, rows })))
-lines.push([`store rows of ${treeIds.length} trees of ${rows.length} bytes`, figure((performance.now() - rowsStart) / 1000), 's'], ['... trees missing after that', figure(index.missingTrees()), ''])
+lines.push([`store rows of ${treeIds.length} trees of ${rows.length} bytes`, figure((performance.now() - rowsStart) / 1000), 's'],
+  ['... trees missing after that', figure(index.missingTrees()), ''])
 
 /** us per call when so many come in one turn of the event loop: a turn has one transaction. The median of the turns: other processes are not our doing. */
 async function time(title: string, ids: Buffer[], perTurn: number, action: (id: Buffer) => unknown): Promise<void> {

@@ -208,6 +208,8 @@ export class FileSystem {
   }
 
   getxattr(node: number, name: Buffer): Maybe<Buffer> {
+    // ls asks every file for its ACL and label until it is told that this device has none
+    if (!this.#trees.complete) this.#trees.hurry()
     return then(this.#xattrs(node), xattrs => {
       const found = xattrs.find(xattr => xattr.name.equals(name))
       if (found === undefined) throw new FsError('ENODATA')

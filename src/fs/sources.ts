@@ -26,6 +26,8 @@ export interface TreeSource {
   load(id: BlobId): Promise<Buffer>
   /** Every tree of the repository is in the local index, so `flags` speaks for all of them. */
   readonly complete: boolean
+  /** Somebody asks file after file what could be answered once for all, were the index complete: complete it now. */
+  hurry(): void
   /** OR of RowsFlag over all trees seen so far. */
   readonly flags: number
 }

@@ -1,6 +1,6 @@
 import type Database from 'better-sqlite3'
-import { isLocation, isPack, rowsChecksum, textChecksum } from './checksum.js'
 import { native } from '../native.js'
+import { isLocation, isPack, rowsChecksum, textChecksum } from './checksum.js'
 import { close, openDatabase } from './database.js'
 import { DamagedIndexError } from './failure.js'
 import type { BlobLocation, PackedBlob } from './index.js'

@@ -52,6 +52,8 @@ const FLAGS_OFFSET = 24
 const QUIET_MS = 50
 /** ... but not for ever: a slice each second all the same. */
 const PATIENCE_MS = 1000
+/** Slices of the background under way at once: as many as keep two cores busy when there is a hurry, else one. */
+const HURRIED_SLICES = 3
 
 /**
  * TreeSource over a repository's packs and its local index.
@@ -78,7 +80,8 @@ export class TreeLoader implements TreeSource {
   readonly #packs = new Map<number, TreePack>()
   /** finished packs which packsWithoutRows may still list: not stored yet, or some trees cannot be had */
   readonly #finished = new Map<number, 'storing' | 'again' | 'failed'>()
-  /** when a tree was last asked for; performance.now() */
+  #hurried = false
+  /** when a tree that was not in memory was last asked for; performance.now() */
   #lastAsked = 0
   #filling: Promise<void> | null = null
   /** there may be something to do since the filling last looked */
@@ -110,9 +113,9 @@ export class TreeLoader implements TreeSource {
 
   peek(id: BlobId): Buffer | null {
     const key = idKey(id)
-    this.#lastAsked = performance.now()
     const known = this.#memory.get(key) ?? (this.#large?.key === key ? this.#large.rows : undefined) ?? this.#store.get(key)
     if (known !== undefined) return known
+    this.#lastAsked = performance.now()
     const rows = this.#options.index.rows(id)
     if (rows === null) return null
     this.#deadBuffers.made(rows.length)
@@ -150,6 +153,8 @@ export class TreeLoader implements TreeSource {
     this.#paused = false
     if (this.#fillAll) void this.#fill()
   }
+
+  hurry(): void { this.#hurried = true }
 
   /** Called when `flags` has grown. @returns a function that ends the calls */
   onFlags(listener: (flags: number) => void): () => void {
@@ -361,16 +366,17 @@ export class TreeLoader implements TreeSource {
       if (pack === null) break
       const slice = pack.nextSlice()
       if (slice < 0) continue
-      const rows = await this.#loadSlice(pack, slice, false)
+      const behind = this.#hurried ? pack.following(slice, HURRIED_SLICES - 1) : []
+      const loaded = await Promise.all([slice, ...behind].map(next => this.#loadSlice(pack, next, false)))
       // The repository is out of reach: later, when somebody who asked got an answer.
-      if (rows.some(rows => rows instanceof Error && !concernsCopy(rows))) this.#paused = true
+      if (loaded.some(rows => rows.some(rows => rows instanceof Error && !concernsCopy(rows)))) this.#paused = true
     }
   }
 
   /** Resolves when nobody has asked for a while, or patience ends. */
   async #quiet(): Promise<void> {
     const end = performance.now() + PATIENCE_MS
-    for (;;) {
+    while (!this.#hurried) {
       const now = performance.now()
       const wait = Math.min(this.#lastAsked + QUIET_MS, end) - now
       if (wait <= 0 || this.#closed !== null) return
@@ -415,6 +421,7 @@ export class TreeLoader implements TreeSource {
     await this.#store.drained()
     if (this.#closed !== null || this.#store.broken || this.#options.index.missingTrees() > 0) return
     this.#complete = true
+    this.#hurried = false
     this.#tell(this.#completeListeners, undefined)
   }
 

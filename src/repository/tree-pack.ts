@@ -58,11 +58,17 @@ export class TreePack {
    * each demand that finds the pack again, for the pack of a first backup holds a whole snapshot in order.
    */
   slicesBehind(slice: number): number[] {
+    const slices = this.following(slice, this.#ahead)
+    this.#ahead = Math.min(MAX_AHEAD, this.#ahead * 2 + 1)
+    return slices
+  }
+
+  /** Of the `count` slices behind this one: those neither decoded nor under way. */
+  following(slice: number, count: number): number[] {
     const slices: number[] = []
-    for (let next = slice + 1; next <= slice + this.#ahead && next < this.#done.length; next++) {
+    for (let next = slice + 1; next <= slice + count && next < this.#done.length; next++) {
       if (this.#done[next] === 0 && !this.#running.has(next)) slices.push(next)
     }
-    this.#ahead = Math.min(MAX_AHEAD, this.#ahead * 2 + 1)
     return slices
   }
 

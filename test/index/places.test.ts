@@ -137,7 +137,8 @@ t.test('without permission', async t => {
   t.teardown(() => execFileSync('rm', ['-rf', open]))
   chownSync(open, 65534, 65534)
   // setpriv and not spawn's uid, so that the groups of root are gone too.
-  const { code, stdout, stderr } = await run('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, child, 'fill', closed, randomId(random), '7', '2', '20'],
+  const asNobody = ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, child]
+  const { code, stdout, stderr } = await run('setpriv', [...asNobody, 'fill', closed, randomId(random), '7', '2', '20'],
     { env: { ...process.env, TMPDIR: open, HOME: '/nonexistent' } })
   t.equal(code, 0, stderr)
   t.match(JSON.parse(stdout.toString()), { persistent: false, unknown: { blobs: 0, rows: 0 } })
@@ -164,9 +165,14 @@ t.test('what was left behind is removed, when it is old', async t => {
     if (isOld) for (const each of [join(path, 'index.db'), path]) utimesSync(each, old, old)
     return path
   }
-  const gone = [join(repository, 'index-0'), join(repository, 'index-999'), join(repository, 'index-1.aside-1-x'), join(temporary, 'daybook-index-4194303-abc')].map(path => make(path, true))
-  const kept = [...[join(repository, 'index-2'), join(repository, 'index-1.aside-2-x'), join(temporary, 'daybook-index-4194302-abc')].map(path => make(path, false)),
-    make(join(repository, 'notes'), true), make(join(temporary, `daybook-index-${process.ppid}-abc`), true)]
+  const gone = [
+    make(join(repository, 'index-0'), true), make(join(repository, 'index-999'), true), make(join(repository, 'index-1.aside-1-x'), true),
+    make(join(temporary, 'daybook-index-4194303-abc'), true),
+  ]
+  const kept = [
+    make(join(repository, 'index-2'), false), make(join(repository, 'index-1.aside-2-x'), false), make(join(temporary, 'daybook-index-4194302-abc'), false),
+    make(join(repository, 'notes'), true), make(join(temporary, `daybook-index-${process.ppid}-abc`), true),
+  ]
   const { index } = await open(t, cacheDir, repositoryId)
   t.ok(index.persistent)
   t.same(gone.filter(existsSync), [])

@@ -49,15 +49,16 @@ t.test('killed at any moment, an index is usable', async t => {
   const repositoryId = randomId(random)
   const [files, blobs] = [6, 80]
   const fixture = makeIndexCase(seed, { files, blobs })
+  const env = { ...process.env, TMPDIR: temporary }
   for (let round = 0; round < 6; round++) {
-    const process_ = spawn(process.execPath, args('churn', repositoryId, files, blobs), { env: { ...process.env, TMPDIR: temporary }, stdio: ['ignore', 'pipe', 'inherit'] })
+    const churning = spawn(process.execPath, args('churn', repositoryId, files, blobs), { env, stdio: ['ignore', 'pipe', 'inherit'] })
     // Somewhere behind the first lines, so that it is at work whatever the machine's speed.
     let lines = Math.floor(random() * 4)
-    process_.stdout.on('data', (data: Buffer) => {
+    churning.stdout.on('data', (data: Buffer) => {
       lines -= data.toString().split('\n').length - 1
-      if (lines < 0) setTimeout(() => process_.kill('SIGKILL'), random() * 50)
+      if (lines < 0) setTimeout(() => churning.kill('SIGKILL'), random() * 50)
     })
-    await new Promise(resolve => process_.on('exit', resolve))
+    await new Promise(resolve => churning.on('exit', resolve))
     const index = await openIndex({ cacheDir: scratch, repositoryId, log })
     t.teardown(() => index.close())
     t.doesNotThrow(() => readAll(index, fixture), 'no answer is wrong')
