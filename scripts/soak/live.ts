@@ -13,12 +13,15 @@ await soak('live', async ({ place, random, goesOn, say, fail }) => {
   for (let n = 0; n < 4; n++) await live.add()
   const mounted = await place.mount(repository, { args: ['--poll', '0'] })
   live.watchLatest(mounted)
+  let before = 'the start', told = ''
   for (let step = 1; goesOn(); step++) {
     const done = await randomOperation(live, random)
     await live.settle(mounted, () => readdirSync(mounted.dir))
     live.readBig(mounted, live.newest)
     const problems = live.problems.splice(0)
-    if (problems.length > 0) fail(`step ${step}, ${done}`, problems)
+    if (problems.length > 0) fail(`step ${step}, ${done}, behind ${before}`, [...problems, ...mounted.output.split('\n').filter(line => line > told).slice(-20)])
+    before = done
+    told = new Date().toISOString()
     if (mounted.exit) {
       fail('the mount ended', [mounted.output])
       return

@@ -1,3 +1,5 @@
+import { firstNot } from '../util/binary-search.js'
+
 /** Bytes in the chunk restic stores for a run of zeros (its smallest chunk size). */
 export const ZERO_CHUNK_LENGTH = 512 * 1024
 /** SHA-256 of so many zeros; restic internal/archiver and chunker agree on it. */
@@ -21,16 +23,7 @@ export class FileMap {
   isHole(chunk: number): boolean { return isZeroChunk(this.ids, chunk) }
 
   /** the chunk that holds the byte at `offset`; count if that is behind the end */
-  chunkAt(offset: number): number {
-    let low = 0
-    let high = this.ends.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.ends[middle] <= offset) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
+  chunkAt(offset: number): number { return firstNot(this.ends.length, chunk => this.ends[chunk] <= offset) }
 
   /**
    * lseek(2) SEEK_DATA or SEEK_HOLE. @returns -1 where it would be ENXIO

@@ -1,5 +1,6 @@
 import { encodeRows, TreeRows } from '../format/tree-rows.js'
 import { native } from '../native.js'
+import { firstNot } from '../util/binary-search.js'
 import { Directories, NO_TREE, VIRTUAL } from './directories.js'
 import { FileReader } from './file-reader.js'
 import { FsError } from './fs-error.js'
@@ -148,8 +149,8 @@ export class FileSystem {
     // most directories are listed in one answer
     if (offset > 2 || offset + count < viewOf(listing.rows).count + 2) {
       const positions = viewOf(listing.rows).directoryPositions
-      first = lowerBound(positions, Math.max(0, offset - 2))
-      end = lowerBound(positions, offset + count - 2)
+      first = firstNot(positions.length, i => positions[i] < offset - 2)
+      end = firstNot(positions.length, i => positions[i] < offset + count - 2)
     }
     for (let ordinal = first; ordinal < end; ordinal++) this.#directories.reference(listing.directoryBase + ordinal)
   }
@@ -287,15 +288,4 @@ function directoryCount(rows: Buffer): number { return rows.readUInt32LE(20) }
 /** Go on at once where the value is at hand: a promise costs a turn of the microtask queue per request. */
 function then<T, R>(value: Maybe<T>, next: (value: T) => Maybe<R>): Maybe<R> {
   return value instanceof Promise ? value.then(next) : next(value)
-}
-
-function lowerBound(sorted: { readonly length: number, readonly [index: number]: number }, wanted: number): number {
-  let low = 0
-  let high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (sorted[middle] < wanted) low = middle + 1
-    else high = middle
-  }
-  return low
 }

@@ -30,6 +30,8 @@ interface Swept {
   /** next position to plan, and how many are left to plan (the sweep wraps around to those before the first read) */
   next: number
   left: number
+  /** positions that were refused for lack of memory, to be planned again */
+  refused: number[]
   /** positions whose blob waits in memory until the directory is listed */
   waiting: number[]
   waitingBytes: number
@@ -67,6 +69,9 @@ export class Sweep {
   #active = false
   #lastSign = 0
   #loading = false
+  /** the directory the reader was seen in last */
+  #front: Swept | null = null
+  #pumping = false
   #batch: Push[] = []
 
   constructor(sources: { trees: TreeSource, blobs: BlobSource, pages: PageCache, handles: TreeHandles, directories: Directories }) {
@@ -131,7 +136,7 @@ export class Sweep {
     let swept = this.#recent.get(handle)
     if (swept === undefined) {
       const view = new TreeRows(rows)
-      swept = { handle, rows: view, known: this.#listedTrees.delete(handle), reads: 0, next: 0, left: view.count, waiting: [], waitingBytes: 0 }
+      swept = { handle, rows: view, known: this.#listedTrees.delete(handle), reads: 0, next: 0, left: view.count, refused: [], waiting: [], waitingBytes: 0 }
       this.#recent.set(handle, swept)
     }
     return swept
@@ -139,20 +144,23 @@ export class Sweep {
 
   #stop(): void {
     this.#active = false
+    this.#front = null
     this.#path = []
     this.#tripwires.clear()
   }
 
-  get #room(): boolean {
-    return this.#outstanding < Math.min(this.#credit, this.#blobs.aheadBudget) && this.#unconfirmed < this.#credit * 2
-  }
+  /** Bytes that may be asked for and not pushed yet. Half of the source's budget: the other is for readers of large files, and to keep what waits from being evicted. */
+  get #budget(): number { return Math.min(this.#credit, this.#blobs.aheadBudget / 2) }
+  get #room(): boolean { return this.#outstanding < this.#budget && this.#unconfirmed < this.#credit * 2 }
 
   /** Plan as much as credit and memory allow: the rest of `first`, then the directories behind it. */
   #pump(first: Swept): void {
+    this.#front = first
     if (!this.#room) return
-    let swept: Swept | null = first.left > 0 ? first : this.#nextAhead(first)
+    let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
     while (swept !== null && this.#room) {
       this.#plan(swept)
+      if (swept.refused.length > 0) break
       if (swept.left === 0) swept = this.#nextAhead(first)
     }
     this.#flush()
@@ -164,11 +172,9 @@ export class Sweep {
     const ids: BlobId[] = []
     const positions: number[] = []
     let bytes = 0
-    const limit = Math.min(this.#credit, this.#blobs.aheadBudget) - this.#outstanding
-    while (swept.left > 0 && ids.length < BATCH && bytes < limit) {
-      const position = swept.next
-      swept.next = position + 1 === rows.count ? 0 : position + 1
-      swept.left--
+    const limit = this.#budget - this.#outstanding
+    while (swept.left + swept.refused.length > 0 && ids.length < BATCH && bytes < limit) {
+      const position = swept.refused.shift() ?? this.#nextPosition(swept)
       if (!rows.isRegular(position) || rows.contentCount(position) === 0) continue
       const id = rows.content(position).subarray(0, 32)
       if (ZERO_CHUNK_ID.equals(id)) continue
@@ -182,15 +188,37 @@ export class Sweep {
     this.#blobs.fetch(ids, 'ahead', (index, blob) => {
       const position = positions[index]
       const cost = Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE))
-      if (blob instanceof Error) { this.#outstanding -= cost; return }
+      if (blob instanceof Error) {
+        this.#arrived(cost)
+        if ((blob as { code?: string }).code === 'ERR_ABORTED') swept.refused.push(position)
+        return
+      }
       if (swept.known) {
-        this.#outstanding -= cost
         this.#take(swept, position)
+        this.#arrived(cost)
       } else if (this.#recent.peek(handle) === swept) {
         swept.waiting.push(position)
         swept.waitingBytes += cost
-      } else this.#outstanding -= cost
+      } else this.#arrived(cost)
     })
+  }
+
+  /** Something has arrived: there may be room for more, long before the reader asks for what was not planned. */
+  #arrived(cost: number): void {
+    this.#outstanding -= cost
+    if (!this.#active || this.#pumping || this.#front === null || this.#outstanding > this.#budget / 2) return
+    this.#pumping = true
+    setImmediate(() => {
+      this.#pumping = false
+      if (this.#active && this.#front !== null) this.#pump(this.#front)
+    })
+  }
+
+  #nextPosition(swept: Swept): number {
+    const position = swept.next
+    swept.next = position + 1 === swept.rows.count ? 0 : position + 1
+    swept.left--
+    return position
   }
 
   /** Into the page cache with this file, unless it is to be a tripwire. */
@@ -250,7 +278,7 @@ export class Sweep {
       top.next++
       const swept = this.#sweptOf(this.#handles.of(id), rows)
       this.#path.push({ rows: swept.rows, next: 0 })
-      if (swept.left > 0) return swept
+      if (unplanned(swept)) return swept
     }
     return null
   }
@@ -274,3 +302,5 @@ export class Sweep {
     return true
   }
 }
+
+function unplanned({ left, refused }: Swept): boolean { return left + refused.length > 0 }

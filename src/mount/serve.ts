@@ -28,6 +28,8 @@ const SELINUX_XATTR = 'security.selinux'
 const DETACH = 2 | 8
 /** Between two looks whether an index being filled knows a tree by now; a look takes microseconds. */
 const LOCATE_MS = 3
+/** Between two searches for blobs that are in no index file: they list all packs and read the whole local index. */
+const SEARCH_MS = 10 * 60_000
 
 /**
  * Open a repository and serve it at the mountpoint, from this process's event loop. Ready as soon as the list of snapshots is known: index files
@@ -65,6 +67,9 @@ class Mount implements RunningMount {
   #newest: string | null = null
   #indexLoaded: Promise<unknown> = Promise.resolve()
   #indexIsLoaded = false
+  #index!: LocalIndex
+  /** when unexplained blobs were last searched for; performance.now() */
+  #searched = -Infinity
   #refreshing: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
@@ -90,7 +95,7 @@ class Mount implements RunningMount {
     const onDamaged = (error: DaybookError) => log.warn(error.message)
     const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged }).finally(() => password.fill(0))
     this.#opened.push(() => repository.close())
-    const index = await openIndex({ cacheDir, repositoryId: repository.id, log })
+    const index = this.#index = await openIndex({ cacheDir, repositoryId: repository.id, log })
     this.#opened.push(() => index.close())
     const sync = this.#sync = new IndexSync(repository, index, { signal, log })
     this.#opened.push(() => sync.close())
@@ -104,7 +109,7 @@ class Mount implements RunningMount {
     const { keys } = repository
     const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, log, signal })
     this.#opened.push(() => blobs.close())
-    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located: id => this.#located(index, id), log, signal })
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located: id => this.#located(id), log, signal })
     this.#opened.push(() => trees.close())
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })
@@ -147,15 +152,24 @@ class Mount implements RunningMount {
   }
 
   /** A big index takes seconds to read; trees come first in it, and most of what is asked for is there long before the end. */
-  async #located(index: LocalIndex, id: Uint8Array): Promise<void> {
-    while (!this.#indexIsLoaded && !this.#abort.signal.aborted && index.locate(id).length === 0) await new Promise(resolve => setTimeout(resolve, LOCATE_MS))
+  async #located(id: Uint8Array): Promise<void> {
+    while (!this.#indexIsLoaded && !this.#abort.signal.aborted && this.#index.locate(id).length === 0) await new Promise(resolve => setTimeout(resolve, LOCATE_MS))
   }
 
+  /** A blob that no index file explains: look at the repository again; then for packs that no index file lists; then at the local index itself. */
   async #learnMore(): Promise<boolean> {
     const { newIndexFiles, removedIndexFiles, recovery } = await this.#sync.refresh()
-    const learnt = newIndexFiles + removedIndexFiles + await recovery
-    if (learnt > 0) this.#indexChanged()
-    return learnt > 0
+    let learnt = newIndexFiles + removedIndexFiles + await recovery > 0
+    if (!learnt && performance.now() - this.#searched > SEARCH_MS) {
+      this.#searched = performance.now()
+      learnt = await this.#sync.recoverPacks() > 0
+      if (!learnt && !await this.#index.check()) {
+        await this.#sync.refresh()
+        learnt = true
+      }
+    }
+    if (learnt) this.#indexChanged()
+    return learnt
   }
 
   #indexChanged(): void {

@@ -8,12 +8,12 @@ import type { Native, NativeBlob } from '../native.js'
 import { abortedError } from '../util/abort.js'
 import { idKey, keyHex, keyId } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
+import { SharedRun } from '../util/single-flight.js'
 import { LOCAL_LIMITS, plainLength, planReads } from './fetch-plan.js'
 import type { PlanLimits } from './fetch-plan.js'
 import { LocationCache } from './location-cache.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
 import { ReadMemory } from './read-memory.js'
-import { SharedRefresh } from './shared-refresh.js'
 
 export interface BlobLoaderOptions {
   readonly backend: ReadBackend
@@ -98,7 +98,7 @@ export class BlobLoader implements BlobSource {
   readonly #options: BlobLoaderOptions
   readonly #plan: PlanLimits
   readonly #budget: number
-  readonly #refresh: SharedRefresh
+  readonly #refresh: SharedRun<boolean>
   readonly #cache: BlobCache
   readonly #memory: ReadMemory
   readonly #locations = new LocationCache(MAX_LOCATIONS)
@@ -129,7 +129,7 @@ export class BlobLoader implements BlobSource {
     this.aheadBudget = options.aheadBytes ?? 16 << 20
     this.#cache = new BlobCache(options.cacheBytes ?? 16 << 20)
     this.#memory = new ReadMemory(IDLE_BYTES)
-    this.#refresh = new SharedRefresh(options.refresh)
+    this.#refresh = new SharedRun(options.refresh)
     // each read under way listens
     setMaxListeners(0, this.#abort.signal)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -204,7 +204,7 @@ export class BlobLoader implements BlobSource {
     const locations = this.#locate(key, id)
     const bytes = locations.length === 0 ? 0 : plainLength(locations[0])
     if (ahead) {
-      if (this.#aheadBytes > 0 && this.#aheadBytes + bytes > this.aheadBudget) return this.#deliver(onBlob, index, refusedError())
+      if (this.#aheadBytes > 0 && this.#aheadBytes + bytes > this.aheadBudget) return this.#deliver(onBlob, index, REFUSED)
       this.#aheadBytes += bytes
     }
     const wanted = new WantedBlob(key, locations, bytes, ahead, onBlob, index)
@@ -452,4 +452,5 @@ function blobError(wanted: WantedBlob): Error {
   return new CorruptError(blob, failure instanceof CorruptError && failure.file === blob ? failure.reason : failure.message, { cause: failure })
 }
 
-function refusedError(): DaybookError { return new DaybookError('ERR_ABORTED', 'read-ahead refused: memory is short') }
+/** One for all: making an Error records the stack, and thousands may be refused in a second. */
+const REFUSED = new DaybookError('ERR_ABORTED', 'read-ahead refused: memory is short')

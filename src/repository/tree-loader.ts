@@ -10,9 +10,9 @@ import { Budget } from '../util/concurrency.js'
 import { DeadBuffers } from '../util/dead-buffers.js'
 import { idKey, keyHex } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
+import { SharedRun } from '../util/single-flight.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
 import { RowsStore } from './rows-store.js'
-import { SharedRefresh } from './shared-refresh.js'
 import { TreePack } from './tree-pack.js'
 
 export interface TreeLoaderOptions {
@@ -69,7 +69,7 @@ export class TreeLoader implements TreeSource {
   /** the last tree too large for #memory */
   #large: { key: string, rows: Buffer } | null = null
   readonly #store: RowsStore
-  readonly #refresh: SharedRefresh
+  readonly #refresh: SharedRun<boolean>
   readonly #decoding = new Budget(DECODE_BYTES)
   readonly #deadBuffers = new DeadBuffers(COLLECT_BYTES)
   readonly #abort = new AbortController()
@@ -100,7 +100,7 @@ export class TreeLoader implements TreeSource {
     this.#sliceBytes = options.sliceBytes ?? 64 << 10
     this.#memory = new LRUCache({ maxSize: options.memoryBytes ?? 8 << 20, sizeCalculation: rows => rows.length + ROWS_OVERHEAD })
     this.#store = new RowsStore(options.index, options.log, options.queueBytes ?? 4 << 20)
-    this.#refresh = new SharedRefresh(options.refresh)
+    this.#refresh = new SharedRun(options.refresh)
     // each read under way listens
     setMaxListeners(0, this.#abort.signal)
     options.signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -198,6 +198,7 @@ export class TreeLoader implements TreeSource {
     const { index, log } = this.#options
     let failure: Error | null = null
     await this.#options.located?.(id)
+    this.#throwIfClosed()
     for (let round = 0; ; round++) {
       for (const location of index.locate(id).filter(isSound)) {
         const rows = await this.#loadCopy(key, id, location)
@@ -363,7 +364,7 @@ export class TreeLoader implements TreeSource {
     while (this.#closed === null && !this.#paused && !this.#store.broken) {
       await this.#quiet()
       const pack = await this.#nextPack()
-      if (pack === null) break
+      if (pack === null || this.#closed !== null) break
       const slice = pack.nextSlice()
       if (slice < 0) continue
       const behind = this.#hurried ? pack.following(slice, HURRIED_SLICES - 1) : []

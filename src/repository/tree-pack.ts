@@ -1,4 +1,5 @@
 import type { PackedBlob } from '../index/index.js'
+import { firstNot } from '../util/binary-search.js'
 import { concernsCopy } from './pack-reader.js'
 
 /** Bytes of other blobs between two trees (packs of format 1 may mix) that are worth reading over. */
@@ -43,11 +44,11 @@ export class TreePack {
 
   /** Position of a tree; -1 if the list of this pack does not have it. */
   find(id: Uint8Array, offset: number): number {
-    const position = upperBound(this.trees.length, i => this.trees[i].offset < offset)
+    const position = firstNot(this.trees.length, i => this.trees[i].offset < offset)
     return position < this.trees.length && this.trees[position].offset === offset && this.trees[position].id.equals(id) ? position : -1
   }
 
-  sliceAt(position: number): number { return upperBound(this.#starts.length, i => this.#starts[i] <= position) - 1 }
+  sliceAt(position: number): number { return firstNot(this.#starts.length, i => this.#starts[i] <= position) - 1 }
   start(slice: number): number { return this.#starts[slice] }
   isDone(slice: number): boolean { return this.#done[slice] === 1 }
   /** The first slice not decoded yet; -1 if none is left. One under way counts as left: run() joins it. */
@@ -91,16 +92,4 @@ export class TreePack {
     if (--this.#left === 0) finished()
     return rows
   }
-}
-
-/** The first number for which `before` is no longer true. */
-function upperBound(count: number, before: (i: number) => boolean): number {
-  let low = 0
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (before(middle)) low = middle + 1
-    else high = middle
-  }
-  return low
 }

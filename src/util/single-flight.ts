@@ -6,11 +6,14 @@ export class SharedRun<T> {
   readonly #work: () => Promise<T>
   #running: Promise<T> | null = null
   #next: Promise<T> | null = null
+  /** a run begins at the end of the turn: until then nothing has been looked at, and all who ask share it */
+  #begun = false
 
   constructor(work: () => Promise<T>) { this.#work = work }
 
   run(): Promise<T> {
     if (!this.#running) return this.#start()
+    if (!this.#begun) return this.#running
     return this.#next ??= this.#running.then(() => {}, () => {}).then(() => {
       this.#next = null
       return this.#running ?? this.#start()
@@ -18,7 +21,11 @@ export class SharedRun<T> {
   }
 
   #start(): Promise<T> {
-    const running = Promise.resolve().then(this.#work).finally(() => { this.#running = null })
+    this.#begun = false
+    const running = Promise.resolve().then(() => {
+      this.#begun = true
+      return this.#work()
+    }).finally(() => { this.#running = null })
     return this.#running = running
   }
 }

@@ -35,13 +35,12 @@ async function main(): Promise<void> {
   }
 
   for (const restic of restics) {
-    for (const format of [1, 2] as const) {
-      await t.test(`written by restic ${restic.version}, format ${format}`, async t => {
-        const repository = await make(restic, format)
-        await repository.backup([source])
-        await sameAs(t, repository)
-      })
-    }
+    // Format 2 by each of them: test/mount/exactness.test.ts.
+    await t.test(`written by restic ${restic.version}, format 1`, async t => {
+      const repository = await make(restic, 1)
+      await repository.backup([source])
+      await sameAs(t, repository)
+    })
   }
 
   await t.test('begun by the oldest, continued by each: packs of all of them', async t => {
@@ -145,13 +144,11 @@ async function main(): Promise<void> {
       { args: ['../ways/a'], cwd: dir, path: 'ways/a/b/file' }, { args: [`${dir}/a/b/file`], path: `${dir}/a/b/file` }, { args: ['a/b/file'], cwd: dir, path: 'a/b/file' },
       { args: ['./a/./b'], cwd: dir, path: 'a/b/file' },
     ]
-    for (const { args, cwd, path } of ways) {
-      const repository = await make()
-      await repository.backup(args, { cwd })
-      const mounted = await place.mount(repository)
-      t.equal(readFileSync(mounted.latest(path), 'utf8'), 'content', args.join(' '))
-      await mounted.unmount()
-    }
+    const repository = await make()
+    for (const [n, { args, cwd }] of ways.entries()) await repository.backup(args, { cwd, time: `2026-01-0${n + 1} 12:00:00` })
+    const mounted = await place.mount(repository)
+    for (const [n, { args, path }] of ways.entries()) t.equal(readFileSync(join(mounted.dir, `2026-01-0${n + 1}`, path), 'utf8'), 'content', args.join(' '))
+    await mounted.unmount()
   })
 
   await t.test('data from standard input', async t => {
