@@ -510,6 +510,7 @@ claim('10,000 random steps over a faulty repository', async t => {
 
   // With no fault left, everything that has a good copy is had.
   packs.backend.intercept = async () => {}
+  packs.onRefresh = async () => false
   const fresh = makeOne()
   t.strictSame((await fetchAll(fresh, all)).map(answer => typeof answer === 'string' ? answer : 'blob'),
     blobs.map((_, i) => i < 300 ? 'blob' : packs.index.locate(all[i]).length > 0 ? 'ERR_CORRUPT' : 'ERR_NOT_FOUND'), `seed ${seed}`)

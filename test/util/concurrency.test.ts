@@ -59,16 +59,18 @@ t.test('SharedRun: who comes during a run gets the next one', async t => {
     return run
   })
   const first = shared.run()
-  const later = [shared.run(), shared.run()]
+  const sameTurn = shared.run()
   await turn()
+  const later = [shared.run(), shared.run()]
   release()
   t.equal(await first, 1)
+  t.equal(await sameTurn, 1, 'nothing had been looked at yet')
   await turn()
   release()
   t.strictSame(await Promise.all(later), [2, 2])
   const failing = shared.run()
-  const behind = shared.run()
   await turn()
+  const behind = shared.run()
   release()
   await t.rejects(failing, { message: 'third' })
   await turn()
