@@ -36,6 +36,22 @@ export function daysLayout(snapshots: readonly SnapshotEntry[], previous: Readon
   return { root, names }
 }
 
+/**
+ * Names of days for a new list of snapshots: `restic tag` and `restic rewrite` write a snapshot anew, under another id but with its time and host, and
+ * then forget the old one. It is the same day to whoever looks at it.
+ */
+export function inheritNames(names: ReadonlyMap<string, string>, before: readonly SnapshotEntry[], now: readonly SnapshotEntry[]): Map<string, string> {
+  const inherited = new Map(names)
+  const identity = ({ timeMs, timeNs, hostname }: SnapshotEntry) => `${timeMs} ${timeNs} ${hostname}`
+  const present = new Set(now.map(({ id }) => id))
+  const gone = new Map(before.filter(({ id }) => !present.has(id)).map(snapshot => [identity(snapshot), snapshot.id]))
+  for (const snapshot of now) {
+    const name = names.get(gone.get(identity(snapshot)) ?? '')
+    if (name !== undefined && !names.has(snapshot.id)) inherited.set(snapshot.id, name)
+  }
+  return inherited
+}
+
 /** `ids/ snapshots/ hosts/<host>/ tags/<tag>/` with RFC 3339 times and `latest`, as `restic mount` shows them. */
 export function resticLayout(snapshots: readonly SnapshotEntry[]): LayoutDirectory {
   const ids: LayoutDirectory = new Map()

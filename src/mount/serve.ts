@@ -4,7 +4,7 @@ import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
 import { FileSystem } from '../fs/file-system.js'
-import { daysLayout, resticLayout, type LayoutDirectory } from '../fs/layout.js'
+import { daysLayout, inheritNames, resticLayout, type LayoutDirectory } from '../fs/layout.js'
 import { Transport } from '../fuse/libfuse3/transport.js'
 import type { LocalIndex } from '../index/index.js'
 import { openIndex } from '../index/open-index.js'
@@ -187,8 +187,9 @@ class Mount implements RunningMount {
     const fingerprint = shown.map(({ id }) => id).join()
     if (fingerprint === this.#shown && this.#shown !== '') return
     this.#shown = fingerprint
+    const layout = this.#layout(shown)
     this.#snapshots = shown
-    const changes = this.#fs.show(this.#layout(shown), snapshot => this.#roots.of(snapshot))
+    const changes = this.#fs.show(layout, snapshot => this.#roots.of(snapshot))
     const byParent = new Map<number, string[]>()
     for (const change of changes) {
       const parent = this.#fs.nodeOfChange(change)
@@ -206,7 +207,7 @@ class Mount implements RunningMount {
       const hosts = new Set(snapshots.map(({ hostname }) => hostname))
       this.#flatHost = hosts.size === 1 ? [...hosts][0] : hosts.size > 1 ? '\0' : null
     }
-    const { root, names } = daysLayout(snapshots, this.#dayNames, this.#flatHost)
+    const { root, names } = daysLayout(snapshots, inheritNames(this.#dayNames, this.#snapshots, snapshots), this.#flatHost)
     this.#dayNames = names
     void this.#putDayNames(names).catch(() => {})
     const newest = snapshots.at(-1)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { daysLayout, resticLayout, safeName, type LayoutDirectory } from '../../src/fs/layout.js'
+import { daysLayout, inheritNames, resticLayout, safeName, type LayoutDirectory } from '../../src/fs/layout.js'
 import type { SnapshotEntry } from '../../src/fs/sources.js'
 
 process.env.TZ = 'UTC'
@@ -29,6 +29,14 @@ t.test('a second host that appears while mounted moves nothing', async t => {
   t.strictSame(shape(daysLayout([DAY1, OTHER], new Map(), 'web1').root), {
     '2026-11-19': 'a', latest: '-> 2026-11-19', web2: { '2026-11-21': 'c', latest: '-> 2026-11-21' },
   })
+})
+
+t.test('a snapshot that is tagged anew keeps its name', async t => {
+  const morning = snapshot('a', '2026-11-20T06:00:00Z'), noon = snapshot('b', '2026-11-20T12:00:00Z'), tagged = snapshot('e', '2026-11-20T12:00:00Z', { tags: ['keep'] })
+  const { names } = daysLayout([morning, noon], new Map(), null)
+  // the first of the day is forgotten, so its plain name is free; the other is written anew
+  const after = daysLayout([noon], names, null).names
+  t.strictSame(shape(daysLayout([tagged], inheritNames(after, [noon], [tagged]), null).root), { '2026-11-20T12-00-00': 'e', latest: '-> 2026-11-20T12-00-00' })
 })
 
 t.test('no snapshots: an empty root, no dangling latest', async t => { t.equal(daysLayout([], new Map(), null).root.size, 0) })

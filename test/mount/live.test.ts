@@ -1,5 +1,6 @@
-import { closeSync, constants, openSync, opendirSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs'
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { closeSync, constants, existsSync, openSync, opendirSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ChangingSource, dayName, LiveRepository, randomOperation } from '../fixtures/live.js'
@@ -110,6 +111,33 @@ if (mountTier(t)) {
     })
 
     t.same(live.problems, [], 'every file of every day was right after each of these')
+  })
+
+  // The number of a forgotten day's directory was given to the next snapshot while the kernel still held the old one: `cat NEW/file` gave the old day's file.
+  await t.test('a forgotten day which somebody still uses is not taken for another', async t => {
+    const { live, mounted, list } = await begin('held', ['--poll', '0'])
+    const gone = join(mounted.days, dayName(0))
+    const inside = spawn('sleep', ['1000'], { cwd: gone })
+    t.teardown(() => { inside.kill() })
+    const held = openSync(join(gone, 'sub'), constants.O_RDONLY | constants.O_DIRECTORY)
+    await live.forget(0)
+    await live.settle(mounted, list)
+    t.equal(readFileSync(join(gone, 'marker'), 'utf8'), '0', 'for a moment it can still be found')
+    await eventually('it cannot be found any more', () => !existsSync(gone))
+    // its number is free a second later; whoever comes then would get it
+    for (let n = 0; n < 3; n++) {
+      await live.add()
+      await live.tag(live.newest)
+      await live.settle(mounted, list)
+    }
+    for (const n of live.days) t.equal(readFileSync(join(mounted.days, dayName(n), 'marker'), 'utf8'), String(n), dayName(n))
+    t.same(live.problems, [])
+    t.same(readdirSync(`/proc/${inside.pid}/cwd`).includes('marker'), true, 'who is inside can list it')
+    t.equal(readFileSync(`/proc/${inside.pid}/cwd/only-0`, 'utf8'), 'only on day 0', 'and read what was not read before')
+    t.equal(`file ${createHash('sha256').update(readFileSync(`/proc/self/fd/${held}/data-1`)).digest('hex')}`, live.source.held(0)['sub/data-1'], 'below, too')
+    closeSync(held)
+    // Nobody could say at the end of this that the mount is in use.
+    inside.kill()
   })
 
   await t.test('all at once, with readers at work', async t => {
