@@ -40,6 +40,8 @@ export class Directories {
   /** A pinned directory has gone from the layout. What the kernel still holds of it goes on working. */
   release(instance: number): void {
     this.#pinned.delete(instance)
+    // the directory above may leave earlier, and its number then means another one
+    this.#parent[instance] = 0
     this.#settle(instance)
   }
 

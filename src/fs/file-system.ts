@@ -112,11 +112,12 @@ export class FileSystem {
     const directory = this.#virtual.directory(instance)
     if (directory !== undefined) return { rows: encodeRows([this.#virtual.rowOf(directory)]), position: 0, ino, ttl: LIST_TTL }
     const parent = this.#directories.parent(instance)
+    const left = this.#virtual.left(instance)
+    if (left !== undefined) return { rows: encodeRows([left]), position: 0, ino, ttl: LIST_TTL }
     const above = this.#virtual.directory(parent)
     if (above !== undefined) {
       const position = above.nodes.indexOf(node)
       if (position >= 0) return { rows: above.rows, position, ino, ttl: LIST_TTL }
-      for (const { child } of above.departed.values()) if (child.node === node) return { rows: encodeRows([child.row]), position: 0, ino, ttl: LIST_TTL }
       throw new FsError('ESTALE')
     }
     return then(this.#rowsOf(parent), rows => ({ rows, position: this.#directories.position(instance), ino, ttl: Infinity }))
@@ -142,7 +143,12 @@ export class FileSystem {
 
   /** The kernel was given `count` entries of a listing from `offset` on ('.' is 0, '..' is 1): it holds a reference to each directory among them. */
   listed(listing: Listing, offset: number, count: number): void {
-    if (listing.nodes !== null || count === 0 || listing.directoryBase === 0) return
+    if (count === 0) return
+    if (listing.nodes !== null) {
+      for (const node of listing.nodes.subarray(Math.max(0, offset - 2), Math.max(0, offset + count - 2))) this.#referenceVirtual(node)
+      return
+    }
+    if (listing.directoryBase === 0) return
     const all = directoryCount(listing.rows)
     let first = 0
     let end = all
@@ -240,7 +246,13 @@ export class FileSystem {
   #lookupVirtual(directory: VirtualDirectory, name: Buffer): Entry {
     const child = this.#virtual.find(directory, name)
     if (child === null) return { ...NO_ENTRY, ttl: 0 }
+    this.#referenceVirtual(child.node)
     return { node: child.node, rows: encodeRows([child.row]), position: 0, ino: child.row.ino, ttl: LIST_TTL }
+  }
+
+  /** Ours and the snapshots' directories are counted, too: once they have left the layout, their numbers stay taken while the kernel holds them. */
+  #referenceVirtual(node: number): void {
+    if (isDirectoryNode(node)) this.#directories.reference(instanceOf(node))
   }
 
   #block(instance: number, rows: Buffer): number {

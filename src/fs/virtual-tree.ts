@@ -47,6 +47,8 @@ export class VirtualTree {
   readonly #owner: { uid: number, gid: number }
   readonly #byInstance = new Map<number, VirtualDirectory>()
   readonly #links = new Map<number, Child>()
+  /** directories that have left the layout, by instance: somebody may be inside */
+  readonly #left = new Map<number, Child>()
   /** below 2^24 and not 1, the root */
   #nextLink = 16
 
@@ -59,6 +61,9 @@ export class VirtualTree {
   get root(): VirtualDirectory { return this.#byInstance.get(ROOT_INSTANCE)! }
   directory(instance: number): VirtualDirectory | undefined { return this.#byInstance.get(instance) }
   link(node: number): RowEntry | undefined { return this.#links.get(node)?.row }
+
+  /** Row of a directory that has left the layout and may still be held. */
+  left(instance: number): RowEntry | undefined { return this.#left.get(instance)?.row }
 
   /** A child by its name (latin1, as bytes), also one that left moments ago. */
   find(directory: VirtualDirectory, name: Buffer): { node: number, row: RowEntry } | null {
@@ -126,7 +131,7 @@ export class VirtualTree {
       return child
     }
     if (entry.kind === 'directory') {
-      const instance = this.#directories.pin(parent.instance, VIRTUAL, inoOf('directory', path))
+      const instance = this.#pin(parent.instance, VIRTUAL, inoOf('directory', path))
       const directory = this.#directory(instance, path, Date.now())
       this.#byInstance.set(instance, directory)
       return { kind: 'directory', key, node: directoryNode(instance), instance, row: this.#row(name, 0o40555, directory.mtimeMs, 0, this.#directories.ino(instance)) }
@@ -134,25 +139,37 @@ export class VirtualTree {
     const { snapshot } = entry
     const { tree, attributes } = rootOf(snapshot)
     const ino = inoOf('snapshot', parent.path, snapshot.id)
-    const instance = this.#directories.pin(parent.instance, tree, ino)
+    const instance = this.#pin(parent.instance, tree, ino)
     const row = attributes !== null ? { ...attributes, name: Buffer.from(name), ino } : this.#row(name, 0o40555, snapshot.timeMs, snapshot.timeNs, ino)
     return { kind: 'snapshot', key, node: directoryNode(instance), instance, row }
+  }
+
+  #pin(parent: number, tree: number, ino: bigint): number {
+    const instance = this.#directories.pin(parent, tree, ino)
+    this.#left.delete(instance)
+    return instance
   }
 
   #depart(directory: VirtualDirectory, name: string, child: Child, nameGone: boolean): void {
     const until = Date.now() + GRACE_MS
     if (nameGone && child.kind !== 'link') directory.departed.set(name, { child, until })
+    if (child.kind !== 'link') this.#left.set(child.instance, child)
     setTimeout(() => {
       if (directory.departed.get(name)?.child === child) directory.departed.delete(name)
       if (child.kind === 'link') this.#links.delete(child.node)
       else this.#releaseBelow(child)
+      for (const [instance, { row }] of this.#left) if (this.#directories.ino(instance) !== row.ino) this.#left.delete(instance)
     }, GRACE_MS + 1000).unref()
   }
 
   #releaseBelow(child: Child): void {
     const directory = this.#byInstance.get(child.instance)
     if (directory !== undefined) {
-      for (const below of directory.children.values()) if (below.kind !== 'link') this.#releaseBelow(below)
+      for (const below of directory.children.values()) {
+        if (below.kind === 'link') continue
+        this.#left.set(below.instance, below)
+        this.#releaseBelow(below)
+      }
       this.#byInstance.delete(child.instance)
     }
     this.#directories.release(child.instance)

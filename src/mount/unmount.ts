@@ -44,6 +44,16 @@ export async function unmountPath(path: string, mode: UnmountMode): Promise<Unmo
 
 /** Unmount what the table says is mounted at `mountpoint`, and see it gone. @throws BusyError */
 export async function unmountEntry(mount: MountEntry, mountpoint: string, lazy: boolean): Promise<void> {
+  try {
+    await unmountNow(mount, mountpoint, lazy)
+  } catch (error) {
+    // its process ended meanwhile, and has unmounted it itself
+    if (!isMounted(mount, mountpoint)) return
+    throw error
+  }
+}
+
+async function unmountNow(mount: MountEntry, mountpoint: string, lazy: boolean): Promise<void> {
   if (process.getuid!() === 0 && await umount2(mountpoint, lazy)) return mustBeGone(mount, mountpoint)
   const { status, said } = await fusermount(['-u', ...lazy ? ['-z'] : [], '--', mountpoint])
   if (status === 0) return mustBeGone(mount, mountpoint)
@@ -78,8 +88,10 @@ export class BusyError extends DaybookError {
   }
 }
 
+function isMounted(mount: MountEntry, mountpoint: string): boolean { return mountAt(readMountTable(), mountpoint)?.id === mount.id }
+
 function mustBeGone(mount: MountEntry, mountpoint: string): void {
-  if (mountAt(readMountTable(), mountpoint)?.id === mount.id) throw new DaybookError('ERR_UNREACHABLE', `${mountpoint} is still mounted`)
+  if (isMounted(mount, mountpoint)) throw new DaybookError('ERR_UNREACHABLE', `${mountpoint} is still mounted`)
 }
 
 /**

@@ -119,12 +119,13 @@ if (mountTier(t)) {
     const gone = join(mounted.days, dayName(0))
     const inside = spawn('sleep', ['1000'], { cwd: gone })
     t.teardown(() => { inside.kill() })
-    const held = openSync(join(gone, 'sub'), constants.O_RDONLY | constants.O_DIRECTORY)
+    const held = openSync(join(mounted.days, dayName(1), 'sub'), constants.O_RDONLY | constants.O_DIRECTORY)
     await live.forget(0)
+    await live.forget(1)
     await live.settle(mounted, list)
     t.equal(readFileSync(join(gone, 'marker'), 'utf8'), '0', 'for a moment it can still be found')
     await eventually('it cannot be found any more', () => !existsSync(gone))
-    // its number is free a second later; whoever comes then would get it
+    // A second later the number of a directory which nobody holds is free: whoever comes then gets it.
     for (let n = 0; n < 3; n++) {
       await live.add()
       await live.tag(live.newest)
@@ -132,11 +133,12 @@ if (mountTier(t)) {
     }
     for (const n of live.days) t.equal(readFileSync(join(mounted.days, dayName(n), 'marker'), 'utf8'), String(n), dayName(n))
     t.same(live.problems, [])
-    t.same(readdirSync(`/proc/${inside.pid}/cwd`).includes('marker'), true, 'who is inside can list it')
-    t.equal(readFileSync(`/proc/${inside.pid}/cwd/only-0`, 'utf8'), 'only on day 0', 'and read what was not read before')
-    t.equal(`file ${createHash('sha256').update(readFileSync(`/proc/self/fd/${held}/data-1`)).digest('hex')}`, live.source.held(0)['sub/data-1'], 'below, too')
+    const cwd = `/proc/${inside.pid}/cwd`
+    t.ok(readdirSync(cwd).includes('marker'), 'who is inside can list it')
+    t.equal(readFileSync(join(cwd, 'only-0'), 'utf8'), 'only on day 0', 'and read what was not read before')
+    t.equal(`file ${createHash('sha256').update(readFileSync(join(cwd, 'sub/data-1'))).digest('hex')}`, live.source.held(0)['sub/data-1'], 'below, too')
+    t.equal(`file ${createHash('sha256').update(readFileSync(`/proc/self/fd/${held}/data-1`)).digest('hex')}`, live.source.held(1)['sub/data-1'], 'or is in a directory further down')
     closeSync(held)
-    // Nobody could say at the end of this that the mount is in use.
     inside.kill()
   })
 
