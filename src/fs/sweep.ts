@@ -252,7 +252,11 @@ export class Sweep {
     if (this.#batch.length === 0) return
     const batch = this.#batch
     this.#batch = []
-    void this.#pages.push(batch).catch(() => 0)
+    // what the kernel has not taken yet is still in memory, though the source has given it away
+    let bytes = 0
+    for (const item of batch) bytes += item[4]
+    this.#outstanding += bytes
+    void this.#pages.push(batch).catch(() => 0).then(() => this.#arrived(bytes))
     for (const id of this.#dropAfterFlush) this.#blobs.drop(id)
     this.#dropAfterFlush.length = 0
   }

@@ -79,7 +79,7 @@ class Read {
 }
 
 /** Bytes of memory for ranges kept between reads: as much as is commonly under way, and restic's longest blobs (8 MiB) find room. */
-const IDLE_BYTES = 8 << 20
+const IDLE_BYTES = 4 << 20
 /** Places of blobs remembered: `length` and `fetch` ask for the same ones, a file's reader again and again. */
 const MAX_LOCATIONS = 8192
 
@@ -125,9 +125,9 @@ export class BlobLoader implements BlobSource {
   constructor(options: BlobLoaderOptions) {
     this.#options = options
     this.#plan = options.plan ?? LOCAL_LIMITS
-    this.#budget = options.inFlightBytes ?? 12 << 20
-    this.aheadBudget = options.aheadBytes ?? 16 << 20
-    this.#cache = new BlobCache(options.cacheBytes ?? 16 << 20)
+    this.#budget = options.inFlightBytes ?? 10 << 20
+    this.aheadBudget = options.aheadBytes ?? 12 << 20
+    this.#cache = new BlobCache(options.cacheBytes ?? 12 << 20)
     this.#memory = new ReadMemory(IDLE_BYTES)
     this.#refresh = new SharedRun(options.refresh)
     // each read under way listens
