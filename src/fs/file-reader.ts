@@ -8,7 +8,7 @@ const PAGE = 4096
 /** Most chunks read ahead of a sequential reader, whatever their size; about 1 MiB each. */
 const MAX_WINDOW = 24
 /** Bytes handed to the page cache but not taken yet, above which read-ahead pauses. */
-const MAX_PUSHING = 12 * 1024 * 1024
+const MAX_PUSHING = 8 * 1024 * 1024
 
 /** Chunks of one read that are taken for granted to be in memory together; reads end at 1 MiB, and chunks begin at 512 KiB unless a file is smaller. */
 const FEW_CHUNKS = 4

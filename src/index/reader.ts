@@ -37,7 +37,7 @@ export class Reader {
   #inTurn = false
 
   constructor(file: string) {
-    const { db, identity } = openDatabase(file, { cacheKiB: 8192, busyMs: 100 })
+    const { db, identity } = openDatabase(file, { cacheKiB: 4096, busyMs: 100 })
     this.#db = db
     this.identity = identity
     try {

@@ -33,7 +33,7 @@ export class Store {
   constructor(file: string, expected: string) {
     this.#file = file
     this.#identity = expected
-    this.#db = openDatabase(file, { cacheKiB: 8192, busyMs: BUSY_MS, expected }).db
+    this.#db = openDatabase(file, { cacheKiB: 4096, busyMs: BUSY_MS, expected }).db
     try {
       this.#db.pragma(`wal_autocheckpoint = ${LOG_BYTES / PAGE_SIZE}`)
       this.#db.pragma(`journal_size_limit = ${2 * LOG_BYTES}`)

@@ -30,7 +30,7 @@ export interface WriterEvents {
 const MAX_ATTEMPTS = 6
 const CLOSE_MS = 10_000
 /** A thread that has nothing to do for so long is ended: it holds 25 MB, and is started in 50 ms. */
-const IDLE_MS = 10_000
+const IDLE_MS = 3_000
 // The heap holds little more than code: index files and rows travel in buffers outside of it.
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 }
 

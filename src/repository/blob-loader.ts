@@ -125,9 +125,9 @@ export class BlobLoader implements BlobSource {
   constructor(options: BlobLoaderOptions) {
     this.#options = options
     this.#plan = options.plan ?? LOCAL_LIMITS
-    this.#budget = options.inFlightBytes ?? 10 << 20
-    this.aheadBudget = options.aheadBytes ?? 12 << 20
-    this.#cache = new BlobCache(options.cacheBytes ?? 12 << 20)
+    this.#budget = options.inFlightBytes ?? 8 << 20
+    this.aheadBudget = options.aheadBytes ?? 10 << 20
+    this.#cache = new BlobCache(options.cacheBytes ?? 10 << 20)
     this.#memory = new ReadMemory(IDLE_BYTES)
     this.#refresh = new SharedRun(options.refresh)
     // each read under way listens

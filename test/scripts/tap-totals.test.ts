@@ -16,6 +16,7 @@ t.test('CI never hears "0 failed" of a run that did not go well', async t => {
     { name: 'the run broke off and claims success', tap: 'ok 1 - dist/a\n' + END('7, pass: 7'), files: 3, code: 0, says: '7 passed, 2 failed' },
     { name: 'tap failed for a reason of its own', tap: 'ok 1 - dist/a\n' + END('7, pass: 7'), files: 1, code: 1, says: '7 passed, 1 failed' },
     { name: 'nothing was tested', tap: 'ok 1 - dist/a\n' + END('0'), files: 1, code: 0, says: '0 passed, 1 failed' },
+    { name: 'a test printed bytes that are no text', tap: '# \0\nok 1 - dist/a\n' + END('3, pass: 3'), files: 1, code: 0, says: '3 passed, 0 failed' },
     { name: 'no results', tap: '', files: 2, code: 1, says: '0 passed, 2 failed' },
     { name: 'a result inside a subtest is not a file', tap: '    not ok 1 - inner # TODO\nok 1 - dist/a\n' + END('3, pass: 2, todo: 1'), files: 1, code: 0, says: '2 passed, 0 failed' },
   ]) {
