@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { native, type Push } from '../native.js'
+import { native, type NativeBlob, type Push } from '../native.js'
 import { FileMap } from './file-map.js'
 import { FsError } from './fs-error.js'
 import type { BlobSource, PageCache, ReadPart } from './sources.js'
@@ -9,9 +9,6 @@ const PAGE = 4096
 const MAX_WINDOW = 24
 /** Bytes handed to the page cache but not taken yet, above which read-ahead pauses. */
 const MAX_PUSHING = 8 * 1024 * 1024
-
-/** Chunks of one read that are taken for granted to be in memory together; reads end at 1 MiB, and chunks begin at 512 KiB unless a file is smaller. */
-const FEW_CHUNKS = 4
 
 /** One file being read. */
 interface OpenFile {
@@ -99,39 +96,42 @@ export class FileReader {
     return this.#load(file, first, last, offset, end)
   }
 
-  /** Parts from memory; null if a blob is missing there. */
-  #parts({ map }: OpenFile, first: number, last: number, offset: number, end: number): ReadPart[] | null {
+  /** Parts from memory; null if a blob is missing there. `held`: a blob that has just arrived, which memory may not keep. */
+  #parts({ map }: OpenFile, first: number, last: number, offset: number, end: number, held?: NativeBlob): ReadPart[] | null {
     const parts: ReadPart[] = []
     for (let chunk = first; chunk <= last; chunk++) {
       const from = Math.max(offset, map.start(chunk))
       const to = Math.min(end, map.end(chunk))
       if (from >= to) continue
-      const blob = map.isHole(chunk) ? null : this.#blobs.peek(map.id(chunk))
+      const blob = map.isHole(chunk) ? null : held ?? this.#blobs.peek(map.id(chunk))
       if (blob === null && !map.isHole(chunk)) return null
       parts.push(blob, from - map.start(chunk), to - from)
     }
     return parts
   }
 
+  /**
+   * A blob that arrives is there for this turn only: while many read at random, others push it out of the source's memory at once. So the answer is made of the
+   * blob itself where there is one, and of copies where the read takes several, which arrive in different turns.
+   */
   #load(file: OpenFile, first: number, last: number, offset: number, end: number): Promise<ReadPart[]> {
     const { map } = file
     const chunks: number[] = []
     for (let chunk = first; chunk <= last; chunk++) if (!map.isHole(chunk)) chunks.push(chunk)
-    // one read of many small chunks may be more than the source keeps in memory: what came first is gone when the last arrives
-    const copies = chunks.length > FEW_CHUNKS ? new Map<number, Buffer>() : null
-    const loaded = new Promise<void>((resolve, reject) => {
+    const copies = new Map<number, Buffer>()
+    const loaded = new Promise<NativeBlob>((resolve, reject) => {
       let missing = chunks.length
       this.#blobs.fetch(chunks.map(chunk => map.id(chunk)), 'demand', (index, blob) => {
         if (blob instanceof Error) return reject(blob)
-        copies?.set(chunks[index], blob.bytes())
-        if (--missing === 0) resolve()
+        if (chunks.length > 1) copies.set(chunks[index], blob.bytes())
+        if (--missing === 0) resolve(blob)
       })
     })
     this.#readAhead(file, last)
-    return loaded.then(() => {
-      const parts = copies === null ? this.#parts(file, first, last, offset, end) : joinCopies(map, copies, first, last, offset, end)
-      if (parts === null) return this.#load(file, first, last, offset, end)
-      this.#afterRead(file, first, last, offset, end)
+    return loaded.then(blob => {
+      const held = chunks.length === 1 ? blob : undefined
+      const parts = held === undefined ? joinCopies(map, copies, first, last, offset, end) : this.#parts(file, first, last, offset, end, held)!
+      this.#afterRead(file, first, last, offset, end, held ?? 'loaded')
       return parts
     })
   }
@@ -152,15 +152,16 @@ export class FileReader {
   }
 
   /** The answer is about to go out: the rest of its chunks follows into the page cache. */
-  #afterRead(file: OpenFile, first: number, last: number, offset: number, end: number): void {
+  #afterRead(file: OpenFile, first: number, last: number, offset: number, end: number, loaded?: NativeBlob | 'loaded'): void {
     this.#readAhead(file, last)
     for (let chunk = first; chunk <= last; chunk++) {
       const { map } = file
-      if (file.pushed[chunk] !== 0 || map.isHole(chunk)) continue
+      // asked for again, though it was pushed, and no longer in memory: the kernel has dropped it, and takes it again
+      if (file.pushed[chunk] !== 0 && loaded === undefined || map.isHole(chunk)) continue
       file.pushed[chunk] = 1
       // what this very answer brings needs no push
       const answered = offset <= map.start(chunk) ? Math.min(end, map.end(chunk)) : map.start(chunk)
-      if (answered < map.end(chunk)) this.#push(file, chunk, answered)
+      if (answered < map.end(chunk)) this.#push(file, chunk, answered, loaded === 'loaded' ? undefined : loaded)
       else this.#release(file, chunk)
     }
   }
@@ -190,10 +191,11 @@ export class FileReader {
   }
 
   /** Push a chunk from `from` on, and the pages it shares with neighbours that are still in memory. */
-  #push(file: OpenFile, chunk: number, from: number): void {
+  #push(file: OpenFile, chunk: number, from: number, held?: NativeBlob): void {
     const { map, node } = file
-    const blob = this.#blobs.peek(map.id(chunk))
-    if (blob === null) { file.pushed[chunk] = 0; return }
+    const blob = held ?? this.#blobs.peek(map.id(chunk))
+    // what is not pushed is asked for again: better than a queue that grows faster than the kernel takes from it
+    if (blob === null || this.#pushing > 2 * MAX_PUSHING) { file.pushed[chunk] = 0; return }
     const items: Push[] = []
     const start = map.start(chunk)
     let begin = Math.ceil(from / PAGE) * PAGE

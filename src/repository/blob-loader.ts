@@ -194,6 +194,9 @@ export class BlobLoader implements BlobSource {
     this.#locations.clear()
   }
 
+  /** something is being read or decoded */
+  get busy(): boolean { return this.#wanted.size > 0 }
+
   /** For logs and tests. */
   stats(): { wanted: number, inFlightBytes: number, aheadBytes: number, cachedBytes: number } {
     return { wanted: this.#wanted.size, inFlightBytes: this.#inFlightBytes, aheadBytes: this.#aheadBytes, cachedBytes: this.#cache.bytes }

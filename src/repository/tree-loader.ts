@@ -25,6 +25,8 @@ export interface TreeLoaderOptions {
   readonly refresh: () => Promise<boolean>
   /** While the index is being filled: resolves when it may know this blob, or is full. */
   readonly located?: (id: BlobId) => Promise<void>
+  /** Is something under way that the background should not compete with? */
+  readonly busy?: () => boolean
   readonly log: Logger
   /** closes the loader */
   readonly signal?: AbortSignal
@@ -379,6 +381,7 @@ export class TreeLoader implements TreeSource {
     const end = performance.now() + PATIENCE_MS
     while (!this.#hurried) {
       const now = performance.now()
+      if (this.#options.busy?.()) this.#lastAsked = now
       const wait = Math.min(this.#lastAsked + QUIET_MS, end) - now
       if (wait <= 0 || this.#closed !== null) return
       await new Promise(resolve => setTimeout(resolve, wait))

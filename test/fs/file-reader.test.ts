@@ -77,6 +77,25 @@ t.test('a sequential reader soon finds most of its pages in the page cache', asy
   t.ok(requests < 60, `${requests} requests; without read-ahead it would be ${Math.ceil(content.length / 4096 / 32)}`)
 })
 
+t.test('many who read at random all get their answers, however little memory there is (they went round in circles)', { timeout: 60_000 }, async t => {
+  const { random, seed } = seeded()
+  t.comment(`seed ${seed}`)
+  const blobs = new MemoryBlobs(random, 2)
+  const chunks = Array.from({ length: 64 }, (_, i) => randomBytes(i, 20_000 + i))
+  const content = Buffer.concat(chunks)
+  const ids = Buffer.concat(chunks.map(chunk => blobs.add(chunk)))
+  const pages = new MemoryPages(() => content)
+  const reader = new FileReader(blobs, pages)
+  const readers = Array.from({ length: 32 }, async () => {
+    for (let i = 0; i < 20; i++) {
+      const offset = Math.floor(random() * content.length)
+      if (!joined(await reader.read(NODE, ids, offset, 4096)).equals(content.subarray(offset, offset + 4096))) throw new Error(`wrong bytes at ${offset}`)
+    }
+  })
+  await Promise.all(readers)
+  t.strictSame(pages.wrong, [])
+})
+
 t.test('a blob that is in no index file is EIO for the file, and nothing else', async t => {
   const { random } = seeded(1)
   const blobs = new MemoryBlobs(random)

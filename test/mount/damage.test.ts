@@ -30,7 +30,7 @@ if (mountTier(t)) {
   await t.test('two copies of everything', async t => {
     const bench = await DamageBench.make(place, restics[0]!, { twice: true })
     for (const form of ['data pack', 'tree pack', 'index', 'one generation'] as const) {
-      for (const kind of KINDS) {
+      for (const kind of ['flip a bit', 'truncate', 'delete'] as const) {
         const { damage, problems, failed } = await bench.trial(form, kind, random)
         t.same(problems, [], damage)
         t.equal(failed, 0, `${damage}: nothing is lost`)
