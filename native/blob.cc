@@ -171,6 +171,7 @@ void Blob::Register(Napi::Env env, Napi::Object exports) {
     StaticMethod("memory", &Blob::Memory),
     InstanceAccessor("length", &Blob::Length, nullptr),
     InstanceMethod("bytes", &Blob::Bytes),
+    InstanceMethod("share", &Blob::Share),
     InstanceMethod("free", &Blob::Free),
   });
   js_thread = new JsThread;
@@ -237,6 +238,11 @@ Napi::Value Blob::Length(const Napi::CallbackInfo& info) {
 Napi::Value Blob::Bytes(const Napi::CallbackInfo& info) {
   if (chunk_ == nullptr) throw FreedError(info.Env());
   return Napi::Buffer<uint8_t>::Copy(info.Env(), chunk_->data, chunk_->size);
+}
+
+Napi::Value Blob::Share(const Napi::CallbackInfo& info) {
+  if (chunk_ == nullptr) throw FreedError(info.Env());
+  return Wrap(info.Env(), chunk_);
 }
 
 void Blob::Free(const Napi::CallbackInfo&) { Drop(); }

@@ -38,6 +38,7 @@ class Blob : public Napi::ObjectWrap<Blob> {
   static Napi::Value Memory(const Napi::CallbackInfo& info);
   Napi::Value Length(const Napi::CallbackInfo& info);
   Napi::Value Bytes(const Napi::CallbackInfo& info);
+  Napi::Value Share(const Napi::CallbackInfo& info);
   void Free(const Napi::CallbackInfo& info);
   void Hold(std::shared_ptr<Chunk> chunk);
   void Drop();

@@ -33,6 +33,7 @@ constexpr size_t kKeyK = 32, kKeyR = 48;  // places of Poly1305's k and r in the
 constexpr size_t kWorkLength = 512 << 10;
 constexpr size_t kMaxStoredLength = kMaxPlainLength + (1 << 20);
 constexpr uint8_t kZstdMark = 2;
+constexpr size_t kMaxScratch = 2 << 20;  // restic's chunks are 1 MiB on average
 
 // Contexts with their key schedules. Fetching an algorithm and making a context costs more than decoding a small blob.
 class Cipher {
@@ -58,6 +59,18 @@ class Cipher {
   Cipher& operator=(const Cipher&) = delete;
 
   bool good() const { return good_; }
+
+  // Memory for what is needed during one call: the same again and again, so that no fresh page is touched. Null if there is none.
+  std::shared_ptr<Chunk> Scratch(size_t size) {
+    if (size > kMaxScratch) return Chunk::Allocate(size);
+    if (scratch_ == nullptr || scratch_->capacity < size) {
+      scratch_.reset();
+      scratch_ = Chunk::Allocate(size);
+    }
+    if (scratch_ != nullptr) scratch_->size = size;
+    return scratch_;
+  }
+
   ZSTD_DCtx* zstd() { return zstd_; }
 
   bool SetKeys(const uint8_t* keys) {
@@ -101,6 +114,7 @@ class Cipher {
   EVP_CIPHER_CTX* ecb_;
   EVP_MAC_CTX* mac_;
   ZSTD_DCtx* zstd_;
+  std::shared_ptr<Chunk> scratch_;
   uint8_t keys_[kKeysLength];
   bool good_ = false;
   bool keyed_ = false;
@@ -158,10 +172,9 @@ DecodeError CheckMac(CipherLease& cipher, const uint8_t* keys, const uint8_t* st
   return CRYPTO_memcmp(mac, stored + length - kMacLength, kMacLength) == 0 ? DecodeError::kNone : DecodeError::kMac;
 }
 
-// Decrypts what CheckMac has found good.
-DecodeError Decrypt(CipherLease& cipher, const uint8_t* stored, size_t length, std::shared_ptr<Chunk>* plain) {
-  *plain = Chunk::Allocate(length - kCryptoOverhead);
-  if (*plain == nullptr || !cipher->Crypt(stored, stored + kIvLength, (*plain)->size, (*plain)->data)) return DecodeError::kMemory;
+// Decrypts what CheckMac has found good, into `plain`, which has the right size unless there was no memory for it.
+DecodeError Decrypt(CipherLease& cipher, const uint8_t* stored, const std::shared_ptr<Chunk>& plain) {
+  if (plain == nullptr || !cipher->Crypt(stored, stored + kIvLength, plain->size, plain->data)) return DecodeError::kMemory;
   return DecodeError::kNone;
 }
 
@@ -231,10 +244,13 @@ DecodeError DecodeBlob(const uint8_t* keys, const uint8_t* stored, size_t length
   if (plain_length > kMaxPlainLength) return DecodeError::kMemory;
   CipherLease cipher;
   DecodeError error = CheckMac(cipher, keys, stored, length);
-  if (error == DecodeError::kNone && plain_length == 0) error = Decrypt(cipher, stored, length, plain);
+  if (error == DecodeError::kNone && plain_length == 0) {
+    *plain = Chunk::Allocate(length - kCryptoOverhead);
+    error = Decrypt(cipher, stored, *plain);
+  }
   if (error == DecodeError::kNone && plain_length > 0) {
-    std::shared_ptr<Chunk> frame;
-    error = Decrypt(cipher, stored, length, &frame);
+    const std::shared_ptr<Chunk> frame = cipher->Scratch(length - kCryptoOverhead);
+    error = Decrypt(cipher, stored, frame);
     if (error == DecodeError::kNone) error = Decompress(cipher, *frame, plain_length, plain);
   }
   if (error == DecodeError::kNone && !HasId(**plain, id)) error = DecodeError::kHash;
@@ -246,7 +262,10 @@ DecodeError DecryptFile(const uint8_t* keys, const uint8_t* stored, size_t lengt
   CipherLease cipher;
   std::shared_ptr<Chunk> decrypted;
   DecodeError error = CheckMac(cipher, keys, stored, length);
-  if (error == DecodeError::kNone) error = Decrypt(cipher, stored, length, &decrypted);
+  if (error == DecodeError::kNone) {
+    decrypted = Chunk::Allocate(length - kCryptoOverhead);
+    error = Decrypt(cipher, stored, decrypted);
+  }
   if (error != DecodeError::kNone) return error;
   if (zstd && decrypted->size > 0 && decrypted->data[0] == kZstdMark) {
     return DecompressUpTo(cipher, decrypted->data + 1, decrypted->size - 1, max_length, plain);

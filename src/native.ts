@@ -86,6 +86,8 @@ export interface NativeBlob {
   readonly length: number
   /** a copy in a Buffer */
   bytes(): Buffer
+  /** another Blob over the same memory, to be freed by itself */
+  share(): NativeBlob
   /** give the memory back now; using the blob afterwards throws */
   free(): void
 }

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { native, type NativeBlob, type Push } from '../native.js'
+import type { NativeBlob, Push } from '../native.js'
 import { FileMap } from './file-map.js'
 import { FsError } from './fs-error.js'
 import type { BlobSource, PageCache, ReadPart } from './sources.js'
@@ -7,7 +7,9 @@ import type { BlobSource, PageCache, ReadPart } from './sources.js'
 const PAGE = 4096
 /** Most chunks read ahead of a sequential reader, whatever their size; about 1 MiB each. */
 const MAX_WINDOW = 24
-/** Bytes handed to the page cache but not taken yet, above which read-ahead pauses. */
+/** A chunk so far behind a sequential reader is needed no more: the kernel's requests overtake each other, but not by that much. */
+const KEPT_BEHIND = 3
+/** Bytes handed to the page cache but not taken yet, above which no more are. */
 const MAX_PUSHING = 8 * 1024 * 1024
 
 /** One file being read. */
@@ -20,18 +22,21 @@ interface OpenFile {
   window: number
   /** first chunk that read-ahead has not asked for */
   planned: number
-  /** chunk whose first page is left out, so that the reader tells us when it gets there; -1: none */
-  tripwire: number
   /** bit per chunk: it is in the page cache, or on its way */
   readonly pushed: Uint8Array
 }
 
+/** Blobs of a request by chunk, kept from being freed. */
+type Held = Map<number, NativeBlob>
+
 /**
- * Contents of files. A read is answered from decoded blobs; the whole chunk behind it then goes to the page cache, so no chunk is decoded twice for
- * one reader. A sequential reader finds the next chunks there before it asks: the window doubles with each sign of life up to the source's budget.
+ * Contents of files, answered from decoded blobs.
  *
- * Chunks do not end on page boundaries and the kernel takes whole pages only, so the page that two chunks share is pushed with whichever of them comes
- * second. What was pushed is never asked for again; one page in the middle of each window is left out on purpose (the tripwire) to learn of progress.
+ * To a sequential reader the kernel's own read-ahead brings the pages, in requests of up to 1 MiB that are under way while the reader is busy; we only have the
+ * next chunks decoded before it asks. Pushing them as well would be a race for the same pages: measured on 500 MB, it copied 1.2 GB more and was twice as slow.
+ * A random reader asks for a page or two of a chunk that had to be decoded whole: there the rest of the chunk is pushed, so no chunk is decoded again for its neighbours.
+ *
+ * Chunks do not end on page boundaries and the kernel takes whole pages only, so the page that two chunks share is pushed with whichever of them comes second.
  */
 export class FileReader {
   readonly #blobs: BlobSource
@@ -76,7 +81,7 @@ export class FileReader {
   }
 
   #keep(node: number, map: FileMap): OpenFile {
-    const file = { node, map, expected: -1, window: 0, planned: 0, tripwire: -1, pushed: new Uint8Array(map.count) }
+    const file = { node, map, expected: -1, window: 0, planned: 0, pushed: new Uint8Array(map.count) }
     this.#files.set(node, file)
     return file
   }
@@ -96,14 +101,14 @@ export class FileReader {
     return this.#load(file, first, last, offset, end)
   }
 
-  /** Parts from memory; null if a blob is missing there. `held`: a blob that has just arrived, which memory may not keep. */
-  #parts({ map }: OpenFile, first: number, last: number, offset: number, end: number, held?: NativeBlob): ReadPart[] | null {
+  /** Parts from memory, or of the blobs held; null if one is missing. */
+  #parts({ map }: OpenFile, first: number, last: number, offset: number, end: number, held?: Held): ReadPart[] | null {
     const parts: ReadPart[] = []
     for (let chunk = first; chunk <= last; chunk++) {
       const from = Math.max(offset, map.start(chunk))
       const to = Math.min(end, map.end(chunk))
       if (from >= to) continue
-      const blob = map.isHole(chunk) ? null : held ?? this.#blobs.peek(map.id(chunk))
+      const blob = map.isHole(chunk) ? null : held?.get(chunk) ?? this.#blobs.peek(map.id(chunk))
       if (blob === null && !map.isHole(chunk)) return null
       parts.push(blob, from - map.start(chunk), to - from)
     }
@@ -111,27 +116,33 @@ export class FileReader {
   }
 
   /**
-   * A blob that arrives is there for this turn only: while many read at random, others push it out of the source's memory at once. So the answer is made of the
-   * blob itself where there is one, and of copies where the read takes several, which arrive in different turns.
+   * A blob that arrives is there for this turn only: while many read at random, others push it out of the source's memory at once. So the answer holds on to each blob
+   * until it has been made.
    */
   #load(file: OpenFile, first: number, last: number, offset: number, end: number): Promise<ReadPart[]> {
     const { map } = file
     const chunks: number[] = []
     for (let chunk = first; chunk <= last; chunk++) if (!map.isHole(chunk)) chunks.push(chunk)
-    const copies = new Map<number, Buffer>()
-    const loaded = new Promise<NativeBlob>((resolve, reject) => {
-      let missing = chunks.length
+    const held: Held = new Map()
+    let failed = false
+    const release = () => { for (const blob of held.values()) blob.free() }
+    const loaded = new Promise<void>((resolve, reject) => {
       this.#blobs.fetch(chunks.map(chunk => map.id(chunk)), 'demand', (index, blob) => {
-        if (blob instanceof Error) return reject(blob)
-        if (chunks.length > 1) copies.set(chunks[index], blob.bytes())
-        if (--missing === 0) resolve(blob)
+        if (failed) return
+        if (blob instanceof Error) {
+          failed = true
+          release()
+          return reject(blob)
+        }
+        held.set(chunks[index], blob.share())
+        if (held.size === chunks.length) resolve()
       })
     })
     this.#readAhead(file, last)
-    return loaded.then(blob => {
-      const held = chunks.length === 1 ? blob : undefined
-      const parts = held === undefined ? joinCopies(map, copies, first, last, offset, end) : this.#parts(file, first, last, offset, end, held)!
-      this.#afterRead(file, first, last, offset, end, held ?? 'loaded')
+    return loaded.then(() => {
+      const parts = this.#parts(file, first, last, offset, end, held)!
+      this.#afterRead(file, first, last, offset, end, held)
+      setImmediate(release)
       return parts
     })
   }
@@ -141,35 +152,39 @@ export class FileReader {
     if (file.map.count < 2) return
     if (file.expected === -1) file.window = first <= 1 ? 2 : 0
     else if (Math.abs(first - file.expected) <= 1) {
-      // reads within one chunk prove nothing new, except where the tripwire lay
-      if (last > file.expected || first === file.tripwire) file.window = Math.min(MAX_WINDOW, Math.max(2, file.window * 2))
+      // reads within one chunk prove nothing new
+      if (last > file.expected) file.window = Math.min(MAX_WINDOW, Math.max(2, file.window * 2))
     } else {
       file.window = first > file.expected && first < file.planned ? file.window : 0
       file.planned = 0
     }
-    if (first === file.tripwire) file.tripwire = -1
     file.expected = last
   }
 
-  /** The answer is about to go out: the rest of its chunks follows into the page cache. */
-  #afterRead(file: OpenFile, first: number, last: number, offset: number, end: number, loaded?: NativeBlob | 'loaded'): void {
+  /** The answer is about to go out. */
+  #afterRead(file: OpenFile, first: number, last: number, offset: number, end: number, held?: Held): void {
+    if (file.window === 0) return this.#pushRest(file, first, last, offset, end, held)
     this.#readAhead(file, last)
+    const behind = first - KEPT_BEHIND
+    if (behind >= 0 && !file.map.isHole(behind)) this.#blobs.drop(file.map.id(behind))
+  }
+
+  /** The rest of the chunks of a random read follows into the page cache. */
+  #pushRest(file: OpenFile, first: number, last: number, offset: number, end: number, held?: Held): void {
+    const { map } = file
     for (let chunk = first; chunk <= last; chunk++) {
-      const { map } = file
       // asked for again, though it was pushed, and no longer in memory: the kernel has dropped it, and takes it again
-      if (file.pushed[chunk] !== 0 && loaded === undefined || map.isHole(chunk)) continue
+      if (file.pushed[chunk] !== 0 && held === undefined || map.isHole(chunk)) continue
       file.pushed[chunk] = 1
       // what this very answer brings needs no push
       const answered = offset <= map.start(chunk) ? Math.min(end, map.end(chunk)) : map.start(chunk)
-      if (answered < map.end(chunk)) this.#push(file, chunk, answered, loaded === 'loaded' ? undefined : loaded)
-      else this.#release(file, chunk)
+      if (answered < map.end(chunk)) this.#push(file, chunk, answered, held?.get(chunk))
     }
   }
 
   #readAhead(file: OpenFile, chunk: number): void {
-    if (file.window === 0 || this.#pushing > MAX_PUSHING) return
     const { map } = file
-    if (file.planned - chunk > file.window / 2) return
+    if (file.window === 0 || file.planned - chunk > file.window / 2) return
     const from = Math.max(chunk + 1, file.planned)
     let to = from
     const budget = map.start(chunk) + this.#blobs.aheadBudget
@@ -179,14 +194,9 @@ export class FileReader {
     for (let next = from; next < to; next++) if (file.pushed[next] === 0 && !map.isHole(next)) chunks.push(next)
     file.planned = to
     if (chunks.length === 0) return
-    file.tripwire = chunks[chunks.length >>> 1]
     this.#blobs.fetch(chunks.map(next => map.id(next)), 'ahead', (index, blob) => {
-      const next = chunks[index]
       // refused or failed: it will be asked for, and answered or refused then
-      if (blob instanceof Error) { file.planned = Math.min(file.planned, next); return }
-      if (file.pushed[next] !== 0) return
-      file.pushed[next] = 1
-      this.#push(file, next, next === file.tripwire ? Math.floor(map.start(next) / PAGE) * PAGE + PAGE : map.start(next))
+      if (blob instanceof Error) file.planned = Math.min(file.planned, chunks[index])
     })
   }
 
@@ -210,7 +220,6 @@ export class FileReader {
     if (last > begin) items.push([node, begin, blob, begin - start, last - begin])
     if (head !== null && last > begin) items.push(head)
     this.#send(items)
-    this.#release(file, chunk)
   }
 
   /** The part of a pushed chunk that lies in the page it shares with the next. */
@@ -227,7 +236,7 @@ export class FileReader {
     const { map, node } = file
     const start = map.start(chunk)
     const to = Math.ceil(start / PAGE) * PAGE
-    if (file.pushed[chunk] === 0 || to === start || to > map.end(chunk) || map.isHole(chunk) || chunk === file.tripwire) return null
+    if (file.pushed[chunk] === 0 || to === start || to > map.end(chunk) || map.isHole(chunk)) return null
     const blob = this.#blobs.peek(map.id(chunk))
     return blob === null ? null : [node, start, blob, 0, to - start]
   }
@@ -239,22 +248,4 @@ export class FileReader {
     this.#pushing += bytes
     void this.#pages.push(items).catch(() => 0).then(() => { this.#pushing -= bytes })
   }
-
-  /** A chunk between two pushed ones is needed no more, unless its first page was left out. */
-  #release(file: OpenFile, chunk: number): void {
-    if (file.window === 0) return
-    const done = (c: number) => c < 0 || c >= file.map.count || file.pushed[c] !== 0 || file.map.isHole(c)
-    for (let c = chunk - 1; c <= chunk + 1; c++) {
-      if (c >= 0 && c < file.map.count && c !== file.tripwire && c !== file.expected && done(c - 1) && done(c) && done(c + 1)) this.#blobs.drop(file.map.id(c))
-    }
-  }
-}
-
-function joinCopies(map: FileMap, copies: ReadonlyMap<number, Buffer>, first: number, last: number, offset: number, end: number): ReadPart[] {
-  const joined = Buffer.alloc(end - offset)
-  for (let chunk = first; chunk <= last; chunk++) {
-    const from = Math.max(offset, map.start(chunk))
-    copies.get(chunk)?.copy(joined, from - offset, from - map.start(chunk), Math.min(end, map.end(chunk)) - map.start(chunk))
-  }
-  return [native.Blob.from(joined), 0, joined.length]
 }
