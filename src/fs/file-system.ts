@@ -8,6 +8,7 @@ import type { LayoutDirectory } from './layout.js'
 import { DIRECTORY_BIT, POSITIONS, directoryNode, fileNode, handleOf, instanceOf, isDirectoryNode, positionOf } from './node-id.js'
 import type { BlobSource, PageCache, ReadPart, SnapshotEntry, TreeSource } from './sources.js'
 import { Sweep } from './sweep.js'
+import { TreeAhead } from './tree-ahead.js'
 import { TreeHandles } from './tree-handles.js'
 import { VirtualTree, rootIno, type Change, type SnapshotRoot, type VirtualDirectory } from './virtual-tree.js'
 
@@ -58,6 +59,7 @@ export class FileSystem {
   readonly #virtual: VirtualTree
   readonly #reader: FileReader
   readonly #sweep: Sweep
+  readonly #treeAhead: TreeAhead
   readonly #usage: FileSystemOptions['usage']
 
   constructor({ trees, blobs, pages, owner, usage }: FileSystemOptions) {
@@ -65,6 +67,7 @@ export class FileSystem {
     this.#virtual = new VirtualTree(this.#directories, owner)
     this.#reader = new FileReader(blobs, pages)
     this.#sweep = new Sweep({ trees, blobs, pages, handles: this.#handles, directories: this.#directories })
+    this.#treeAhead = new TreeAhead({ trees, handles: this.#handles, directories: this.#directories })
     this.#usage = usage
   }
 
@@ -137,6 +140,7 @@ export class FileSystem {
       const handle = this.#directories.tree(instance)
       const directoryBase = this.#block(instance, rows)
       this.#sweep.listing(instance, handle)
+      this.#treeAhead.listing(instance, handle, rows)
       return { rows, ino, parentIno, fileBase: handle * POSITIONS, directoryBase, nodes: null, ttl: Infinity, immutable: true }
     })
   }

@@ -24,6 +24,8 @@ export interface TreeSource {
   peek(id: BlobId): Buffer | null
   /** Rows of a tree, fetched if need be; concurrent calls share one fetch. Rejects with CorruptError or NotFoundError (both: EIO for this directory alone). */
   load(id: BlobId): Promise<Buffer>
+  /** Several trees that will be asked for. `onRows` is called once per id, also for those at hand (synchronously then); may be refused when memory is short. */
+  fetch(ids: readonly BlobId[], onRows: (index: number, rows: Buffer | Error) => void): void
   /** Every tree of the repository is in the local index, so `flags` speaks for all of them. */
   readonly complete: boolean
   /** Somebody asks file after file what could be answered once for all, were the index complete: complete it now. */

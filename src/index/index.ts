@@ -29,8 +29,8 @@ export interface LocalIndex {
   packName(pack: number): string
   /** is a pack of this name (64 hex) known? */
   hasPack(name: string): boolean
-  /** all tree blobs known to lie in a pack, by offset */
-  treesOfPack(pack: number): PackedBlob[]
+  /** the first `limit` tree blobs without rows in a pack, from `offset` on, by offset */
+  treesWithoutRows(pack: number, offset: number, limit: number): PackedBlob[]
   /** packs with tree blobs whose rows are not stored yet, newest first; not those lately marked by markPackTried */
   packsWithoutRows(limit: number): number[]
   /** tree blobs without rows, those of tried packs included: 0 means that `flags` speaks for every tree of the index files added */

@@ -78,7 +78,9 @@ class SqliteIndex implements LocalIndex {
   locate(id: Uint8Array): BlobLocation[] { return id.length === 32 ? this.#read(reader => reader.locate(id), []) : [] }
   packName(pack: number): string { return this.#read(reader => reader.packName(pack), '') }
   hasPack(name: string): boolean { return this.#read(reader => reader.hasPack(name), false) }
-  treesOfPack(pack: number): PackedBlob[] { return this.#read(reader => reader.treesOfPack(pack), []) }
+  treesWithoutRows(pack: number, offset: number, limit: number): PackedBlob[] {
+    return this.#read(reader => reader.treesWithoutRows(pack, offset, limit), [])
+  }
   packsWithoutRows(limit: number): number[] { return this.#read(reader => reader.packsWithoutRows(limit), []) }
   missingTrees(): number { return this.#read(reader => reader.missingTrees(), 0) }
   snapshots(): Map<string, string> { return this.#read(reader => reader.snapshots(), new Map()) }

@@ -80,10 +80,11 @@ export class Reader {
     return this.#db.prepare('SELECT 1 FROM packs WHERE name = ? AND gone = 0').get(Buffer.from(name, 'hex')) !== undefined
   }
 
-  treesOfPack(pack: number): PackedBlob[] {
+  treesWithoutRows(pack: number, from: number, limit: number): PackedBlob[] {
     this.#turn()
-    const rows = this.#db.prepare<[number], [Buffer, number, number, number, number]>(
-      'SELECT id, offset, length, plain_length, checksum FROM tree_blobs WHERE pack = ? ORDER BY offset').raw().all(pack)
+    const rows = this.#db.prepare<[number, number, number], [Buffer, number, number, number, number]>(`
+      SELECT id, offset, length, plain_length, checksum FROM tree_blobs t
+      WHERE pack = ? AND offset >= ? AND NOT EXISTS (SELECT 1 FROM tree_rows r WHERE r.id = t.id) ORDER BY offset LIMIT ?`).raw().all(pack, from, limit)
     return rows.map(([id, offset, length, plainLength, checksum]) => {
       if (!isLocation(id, pack, offset, length, plainLength, checksum)) throw new DamagedIndexError('checksum of a tree blob')
       return { id, pack, offset, length, plainLength }

@@ -1,150 +1,45 @@
-import { setMaxListeners } from 'node:events'
-import type { ReadBackend } from '../backend/backend.js'
 import { BlobCache } from '../cache/blob-cache.js'
-import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import type { BlobId, BlobSource } from '../fs/sources.js'
-import type { BlobLocation, LocalIndex } from '../index/index.js'
 import type { Native, NativeBlob } from '../native.js'
-import { abortedError } from '../util/abort.js'
-import { idKey, keyHex, keyId } from '../util/id-key.js'
-import type { Logger } from '../util/log.js'
-import { SharedRun } from '../util/single-flight.js'
-import { LOCAL_LIMITS, plainLength, planReads } from './fetch-plan.js'
-import type { PlanLimits } from './fetch-plan.js'
-import { LocationCache } from './location-cache.js'
-import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
-import { ReadMemory } from './read-memory.js'
+import { idKey } from '../util/id-key.js'
+import { plainLength } from './fetch-plan.js'
+import { PackLoader, type OnItem, type PackLoaderOptions } from './pack-loader.js'
 
-export interface BlobLoaderOptions {
-  readonly backend: ReadBackend
-  /** 64 bytes, as native.decodeBlobs takes them */
-  readonly keys: Uint8Array
-  readonly index: Pick<LocalIndex, 'locate' | 'packName'>
+export interface BlobLoaderOptions extends PackLoaderOptions {
   readonly native: Pick<Native, 'decodeBlobs'>
-  /** list index files again; true if something new was learnt */
-  readonly refresh: () => Promise<boolean>
-  readonly log: Logger
-  /** closes the loader */
-  readonly signal?: AbortSignal
-  readonly plan?: PlanLimits
   /** bytes of decoded blobs kept */
   readonly cacheBytes?: number
-  /** bytes of ranges and of what they decode to, under way at once; a single read may exceed it */
-  readonly inFlightBytes?: number
-  /** bytes of read-ahead wanted and not yet delivered */
-  readonly aheadBytes?: number
 }
 
-type OnBlob = (index: number, blob: NativeBlob | Error) => void
+const BUDGETS = { inFlightBytes: 8 << 20, aheadBytes: 10 << 20 }
+const CACHE_BYTES = 10 << 20
 
-/** A blob somebody waits for. One object for all who wait, no promise and no closure: there are tens of thousands of these per second. */
-class WantedBlob {
-  /** the read it is a member of */
-  read: Read | null = null
-  /** copies that failed */
-  tried: BlobLocation[] | null = null
-  /** the repository has been looked at again: no further chance */
-  lastRound = false
-  failure: Error | null = null
-  /** further ones who wait: callback, index, callback, index, ... */
-  others: (OnBlob | number)[] | null = null
-
-  constructor(
-    readonly key: string,
-    /** copies not tried yet */
-    public locations: readonly BlobLocation[],
-    /** bytes of plaintext */
-    readonly bytes: number,
-    public ahead: boolean,
-    readonly onBlob: OnBlob,
-    readonly index: number,
-  ) {}
-}
-
-/** A range of a pack to be read. */
-class Read {
-  started = false
-  /** bytes it holds while it is under way */
-  readonly cost: number
-
-  constructor(readonly pack: number, readonly offset: number, readonly length: number, readonly members: WantedBlob[], readonly locations: BlobLocation[],
-    public ahead: boolean) {
-    let cost = length
-    for (let i = 0; i < members.length; i++) {
-      members[i].read = this
-      cost += plainLength(locations[i])
-    }
-    this.cost = cost
-  }
-}
-
-/** Bytes of memory for ranges kept between reads: as much as is commonly under way, and restic's longest blobs (8 MiB) find room. */
-const IDLE_BYTES = 4 << 20
-/** Places of blobs remembered: `length` and `fetch` ask for the same ones, a file's reader again and again. */
-const MAX_LOCATIONS = 8192
-
-/**
- * BlobSource over a repository's packs.
- *
- * fetch() notes what is wanted. At the end of the turn the new wishes are planned together, demand and read-ahead each for itself, and the planned
- * reads wait in two queues. pump() begins reads while the budget of bytes lasts: demand first, read-ahead within a part of the budget, so that
- * demand always finds room. A range that has arrived is decoded by one call, which uses all cores, while the next range is read.
- *
- * A copy that cannot be had (pack gone, range cut short, wrong bytes) leads to the next copy of that blob alone; when none is left, the repository is
- * looked at once (a prune may have moved the blob) and everything is tried once more; then the blob's error is delivered.
- */
+/** BlobSource over a repository's packs: file contents, decoded, with those used last kept in memory. */
 export class BlobLoader implements BlobSource {
-  readonly aheadBudget: number
-  readonly #options: BlobLoaderOptions
-  readonly #plan: PlanLimits
-  readonly #budget: number
-  readonly #refresh: SharedRun<boolean>
+  readonly #packs: PackLoader<NativeBlob>
   readonly #cache: BlobCache
-  readonly #memory: ReadMemory
-  readonly #locations = new LocationCache(MAX_LOCATIONS)
-  readonly #abort = new AbortController()
-  readonly #onAbort = () => this.close()
-
-  readonly #wanted = new Map<string, WantedBlob>()
-  #unplanned: WantedBlob[] = []
-  #planning = false
-  /** blobs without a copy left, which wait for a new look at the repository */
-  #lost: WantedBlob[] = []
-  #relocating = false
-  readonly #demand: Read[] = []
-  readonly #ahead: Read[] = []
-
   /** the blob being handed to its readers, not in the cache yet */
   #delivering: { readonly key: string, readonly blob: NativeBlob, dropped: boolean } | null = null
-  #aheadBytes = 0
-  #inFlightBytes = 0
-  #reading = 0
-  #demandUnderWay = 0
-  #closed = false
 
   constructor(options: BlobLoaderOptions) {
-    this.#options = options
-    this.#plan = options.plan ?? LOCAL_LIMITS
-    this.#budget = options.inFlightBytes ?? 8 << 20
-    this.aheadBudget = options.aheadBytes ?? 10 << 20
-    this.#cache = new BlobCache(options.cacheBytes ?? 10 << 20)
-    this.#memory = new ReadMemory(IDLE_BYTES)
-    this.#refresh = new SharedRun(options.refresh)
-    // each read under way listens
-    setMaxListeners(0, this.#abort.signal)
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true })
-    if (options.signal?.aborted) this.close()
+    this.#cache = new BlobCache(options.cacheBytes ?? CACHE_BYTES)
+    this.#packs = new PackLoader<NativeBlob>(options, {
+      kind: 'blob',
+      decode: (keys, source, entries, ids) => options.native.decodeBlobs(keys, source, entries, ids),
+      arrived: (key, blob, settle) => this.#arrived(key, blob, settle),
+      discard: blob => blob.free(),
+      closed: () => this.#cache.clear(),
+    }, BUDGETS)
   }
 
+  get aheadBudget(): number { return this.#packs.aheadBudget }
+
   length(id: BlobId): number {
-    const locations = this.#locate(idKey(id), id)
+    const locations = this.#packs.locate(idKey(id), id)
     return locations.length === 0 ? -1 : plainLength(locations[0])
   }
 
-  peek(id: BlobId): NativeBlob | null {
-    const key = idKey(id)
-    return key === this.#delivering?.key ? this.#delivering.blob : this.#cache.get(key) ?? null
-  }
+  peek(id: BlobId): NativeBlob | null { return this.#find(idKey(id)) ?? null }
 
   drop(id: BlobId): void {
     const key = idKey(id)
@@ -152,308 +47,36 @@ export class BlobLoader implements BlobSource {
     else this.#cache.delete(key)
   }
 
-  async refresh(): Promise<boolean> {
-    if (this.#closed) throw abortedError()
-    const news = await this.#refresh.run()
-    this.#locations.clear()
-    return news
-  }
+  refresh(): Promise<boolean> { return this.#packs.refresh() }
 
-  fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: OnBlob): void {
-    const ahead = priority === 'ahead'
+  fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: OnItem<NativeBlob>): void {
     for (let i = 0; i < ids.length; i++) {
       const key = idKey(ids[i])
-      const cached = key === this.#delivering?.key ? this.#delivering.blob : this.#cache.get(key)
-      if (cached !== undefined) {
-        this.#deliver(onBlob, i, cached)
-        continue
-      }
-      const wanted = this.#wanted.get(key)
-      if (wanted !== undefined) {
-        (wanted.others ??= []).push(onBlob, i)
-        if (!ahead && wanted.ahead) this.#promote(wanted)
-        continue
-      }
-      this.#want(key, ids[i], ahead, onBlob, i)
+      const cached = this.#find(key)
+      if (cached !== undefined) this.#packs.deliver(onBlob, i, cached)
+      else this.#packs.want(key, ids[i], priority, onBlob, i)
     }
   }
 
   /** Everything pending is answered ERR_ABORTED, memory is given back. Idempotent. */
-  close(): void {
-    if (this.#closed) return
-    this.#closed = true
-    this.#options.signal?.removeEventListener('abort', this.#onAbort)
-    this.#abort.abort()
-    this.#unplanned = []
-    this.#lost = []
-    this.#demand.length = 0
-    this.#ahead.length = 0
-    for (const wanted of [...this.#wanted.values()]) this.#settle(wanted, abortedError())
-    this.#cache.clear()
-    this.#memory.clear()
-    this.#locations.clear()
-  }
+  close(): void { this.#packs.close() }
 
   /** something is being read or decoded */
-  get busy(): boolean { return this.#wanted.size > 0 }
+  get busy(): boolean { return this.#packs.busy }
 
   /** For logs and tests. */
   stats(): { wanted: number, inFlightBytes: number, aheadBytes: number, cachedBytes: number } {
-    return { wanted: this.#wanted.size, inFlightBytes: this.#inFlightBytes, aheadBytes: this.#aheadBytes, cachedBytes: this.#cache.bytes }
+    return { ...this.#packs.stats(), cachedBytes: this.#cache.bytes }
   }
 
-  #want(key: string, id: BlobId, ahead: boolean, onBlob: OnBlob, index: number): void {
-    if (this.#closed) return this.#deliver(onBlob, index, abortedError())
-    const locations = this.#locate(key, id)
-    const bytes = locations.length === 0 ? 0 : plainLength(locations[0])
-    if (ahead) {
-      if (this.#aheadBytes > 0 && this.#aheadBytes + bytes > this.aheadBudget) return this.#deliver(onBlob, index, REFUSED)
-      this.#aheadBytes += bytes
-    }
-    const wanted = new WantedBlob(key, locations, bytes, ahead, onBlob, index)
-    this.#wanted.set(key, wanted)
-    if (locations.length === 0) this.#relocate(wanted)
-    else this.#planSoon(wanted)
-  }
+  #find(key: string): NativeBlob | undefined { return key === this.#delivering?.key ? this.#delivering.blob : this.#cache.get(key) }
 
-  #locate(key: string, id: BlobId): readonly BlobLocation[] {
-    const known = this.#locations.get(key)
-    if (known !== undefined) return known
-    let locations: readonly BlobLocation[] = this.#options.index.locate(id)
-    if (!locations.every(isSound)) locations = locations.filter(isSound)
-    if (locations.length > 0) this.#locations.set(key, locations)
-    return locations
-  }
-
-  /** Read-ahead that has become demand overtakes: in the queue, the stretch of its read around it does. */
-  #promote(wanted: WantedBlob): void {
-    this.#lowerAhead(wanted)
-    const { read } = wanted
-    if (read === null || read.started || !read.ahead) return
-    const at = this.#ahead.indexOf(read)
-    const from = read.members.indexOf(wanted)
-    let end = from + 1
-    const start = read.locations[from].offset
-    while (end < read.members.length && read.locations[end].offset + read.locations[end].length - start <= this.#plan.firstRange) end++
-    const rest = [part(read, 0, from), part(read, end, read.members.length)].filter(read => read !== null)
-    this.#ahead.splice(at, 1, ...rest)
-    const first = part(read, from, end)!
-    first.ahead = false
-    this.#demand.push(first)
-    this.#soon()
-  }
-
-  #lowerAhead(wanted: WantedBlob): void {
-    if (!wanted.ahead) return
-    wanted.ahead = false
-    this.#aheadBytes -= wanted.bytes
-  }
-
-  #planSoon(wanted: WantedBlob): void {
-    wanted.read = null
-    this.#unplanned.push(wanted)
-    this.#soon()
-  }
-
-  // Not in the turn of the caller: requests that arrive together are planned together, and no handler waits for a read to be begun.
-  #soon(): void {
-    if (this.#planning || this.#closed) return
-    this.#planning = true
-    setImmediate(() => {
-      this.#planning = false
-      this.#planAll()
-      this.#pump()
-    })
-  }
-
-  #planAll(): void {
-    if (this.#unplanned.length === 0) return
-    const unplanned = this.#unplanned
-    this.#unplanned = []
-    this.#planQueue(unplanned.filter(wanted => !wanted.ahead), this.#demand, false)
-    this.#planQueue(unplanned.filter(wanted => wanted.ahead), this.#ahead, true)
-  }
-
-  #planQueue(blobs: WantedBlob[], queue: Read[], ahead: boolean): void {
-    if (blobs.length === 0) return
-    for (const { pack, offset, length, members, locations } of planReads(blobs.map(wanted => wanted.locations), this.#plan)) {
-      queue.push(new Read(pack, offset, length, members.map(member => blobs[member]), locations, ahead))
-    }
-  }
-
-  #pump(): void {
-    for (let read = this.#next(); read !== undefined; read = this.#next()) void this.#run(read)
-  }
-
-  #next(): Read | undefined {
-    if (this.#closed) return undefined
-    const { connections } = this.#options.backend
-    if (this.#demand.length > 0) {
-      const fits = this.#inFlightBytes + this.#demand[0].cost <= this.#budget && this.#reading < connections
-      return fits || this.#demandUnderWay === 0 ? this.#demand.shift() : undefined
-    }
-    if (this.#ahead.length === 0) return undefined
-    const fits = this.#inFlightBytes + this.#ahead[0].cost <= this.#budget * 3 / 4 && this.#reading < Math.max(1, connections - 1)
-    return fits || this.#inFlightBytes === 0 ? this.#ahead.shift() : undefined
-  }
-
-  /** Never rejects. */
-  async #run(read: Read): Promise<void> {
-    const { backend, index, native, keys } = this.#options
-    const { members, locations } = read
-    read.started = true
-    this.#inFlightBytes += read.cost
-    this.#reading++
-    if (!read.ahead) this.#demandUnderWay++
-    const memory = this.#memory.take(read.length)
-    let bytes: Buffer
-    try {
-      bytes = await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal, memory)
-    } catch (error) {
-      this.#reading--
-      this.#finished(read)
-      this.#readFailed(read, error as Error)
-      return this.#pump()
-    }
-    this.#reading--
-    this.#pump()
-
-    const ids = Buffer.allocUnsafe(members.length * 32)
-    for (let i = 0; i < members.length; i++) ids.write(members[i].key, i * 32, 'latin1')
-    let results: (NativeBlob | number)[] | null = null
-    let failure: Error | null = null
-    try {
-      results = await native.decodeBlobs(keys, bytes, decodeEntries(locations, read.offset), ids)
-    } catch (error) {
-      failure = error as Error
-    }
-    this.#memory.give(memory)
-    this.#finished(read)
-    this.#pump()
-    for (let i = 0; i < members.length; i++) {
-      const wanted = members[i]
-      if (results === null) this.#settle(wanted, failure!)
-      else if (typeof results[i] === 'number') {
-        this.#copyFailed(wanted, locations[i], decodeFailure(`blob ${keyHex(wanted.key)}`, locations[i], index, results[i] as number))
-      } else this.#decoded(wanted, locations[i], results[i] as NativeBlob)
-    }
-  }
-
-  #finished(read: Read): void {
-    this.#inFlightBytes -= read.cost
-    if (!read.ahead) this.#demandUnderWay--
-  }
-
-  #readFailed(read: Read, error: Error): void {
-    if (this.#closed) return
-    // A range that ends early or has a bad sector in it: halves, so that all but the blobs concerned are still had, in few reads.
-    if (error instanceof CorruptError && read.members.length > 1) {
-      const middle = read.members.length >> 1
-      const halves = [part(read, 0, middle)!, part(read, middle, read.members.length)!]
-      ;(read.ahead ? this.#ahead : this.#demand).unshift(...halves)
-      return
-    }
-    const lost = concernsCopy(error)
-    for (let i = 0; i < read.members.length; i++) {
-      if (lost) this.#copyFailed(read.members[i], read.locations[i], error)
-      else this.#settle(read.members[i], error)
-    }
-  }
-
-  #decoded(wanted: WantedBlob, location: BlobLocation, blob: NativeBlob): void {
-    if (this.#closed) return blob.free()
-    if (wanted.failure !== null) {
-      const pack = this.#options.index.packName(location.pack)
-      this.#options.log.warn('a copy of a blob could not be had, another was taken', { blob: keyHex(wanted.key), pack, cause: wanted.failure.message })
-    }
-    // Kept only if no reader drops it at once, which most do: in and out of the cache costs more than all the rest here.
-    const delivering = this.#delivering = { key: wanted.key, blob, dropped: false }
-    this.#settle(wanted, blob)
+  /** Kept only if no reader drops it at once, which many do: in and out of the cache costs more than all the rest here. */
+  #arrived(key: string, blob: NativeBlob, settle: () => void): void {
+    const delivering = this.#delivering = { key, blob, dropped: false }
+    settle()
     this.#delivering = null
-    if (delivering.dropped || this.#closed) this.#cache.release(blob)
-    else this.#cache.set(wanted.key, blob)
-  }
-
-  #copyFailed(wanted: WantedBlob, location: BlobLocation, error: Error): void {
-    if (this.#closed) return
-    const tried = wanted.tried ??= []
-    tried.push(location)
-    // Wrong bytes say more about the blob than a pack that is gone.
-    if (!(wanted.failure instanceof CorruptError)) wanted.failure = error
-    wanted.locations = wanted.locations.filter(other => !tried.includes(other))
-    if (wanted.locations.length > 0) this.#planSoon(wanted)
-    else this.#relocate(wanted)
-  }
-
-  #relocate(wanted: WantedBlob): void {
-    wanted.read = null
-    if (wanted.lastRound) return this.#settle(wanted, blobError(wanted))
-    this.#lost.push(wanted)
-    if (!this.#relocating) void this.#relocateAll()
-  }
-
-  /** One look at the repository for all who are lost. Never rejects. */
-  async #relocateAll(): Promise<void> {
-    this.#relocating = true
-    while (this.#lost.length > 0 && !this.#closed) {
-      // Of this turn's failures all are in the list when the look begins.
-      await new Promise(setImmediate)
-      const lost = this.#lost
-      this.#lost = []
-      let failure: Error | null = null
-      try {
-        await this.refresh()
-      } catch (error) {
-        failure = error as Error
-      }
-      if (this.#closed) break
-      for (const wanted of lost) {
-        wanted.lastRound = true
-        wanted.tried = null
-        wanted.locations = this.#locate(wanted.key, keyId(wanted.key))
-        if (wanted.locations.length > 0) this.#planSoon(wanted)
-        else this.#settle(wanted, failure ?? blobError(wanted))
-      }
-    }
-    this.#relocating = false
-  }
-
-  #settle(wanted: WantedBlob, blob: NativeBlob | Error): void {
-    // Answered already: by close(), perhaps called by a reader of the same read.
-    if (!this.#wanted.delete(wanted.key)) return
-    if (wanted.ahead) this.#aheadBytes -= wanted.bytes
-    this.#deliver(wanted.onBlob, wanted.index, blob)
-    const { others } = wanted
-    if (others === null) return
-    for (let i = 0; i < others.length; i += 2) this.#deliver(others[i] as OnBlob, others[i + 1] as number, blob)
-  }
-
-  // One reader's mistake must not cost the others of the same read their answer.
-  #deliver(onBlob: OnBlob, index: number, blob: NativeBlob | Error): void {
-    try {
-      onBlob(index, blob)
-    } catch (error) {
-      this.#options.log.error('a reader of blobs threw', { error })
-    }
+    if (delivering.dropped || this.#packs.closed) this.#cache.release(blob)
+    else this.#cache.set(key, blob)
   }
 }
-
-/** Members from..to-1 of a read, as a read of its own. */
-function part(read: Read, from: number, to: number): Read | null {
-  if (from >= to) return null
-  const locations = read.locations.slice(from, to)
-  const { offset } = locations[0]
-  let end = offset
-  for (const location of locations) end = Math.max(end, location.offset + location.length)
-  return new Read(read.pack, offset, end - offset, read.members.slice(from, to), locations, read.ahead)
-}
-
-function blobError(wanted: WantedBlob): Error {
-  const blob = `blob ${keyHex(wanted.key)}`
-  const { failure } = wanted
-  if (failure === null || failure instanceof NotFoundError) return new NotFoundError(blob, failure === null ? undefined : { cause: failure })
-  return new CorruptError(blob, failure instanceof CorruptError && failure.file === blob ? failure.reason : failure.message, { cause: failure })
-}
-
-/** One for all: making an Error records the stack, and thousands may be refused in a second. */
-const REFUSED = new DaybookError('ERR_ABORTED', 'read-ahead refused: memory is short')

@@ -1,0 +1,214 @@
+import { LRUCache } from 'lru-cache'
+import { TreeRows } from '../format/tree-rows.js'
+import { idKey } from '../util/id-key.js'
+import { NO_TREE, VIRTUAL, type Directories } from './directories.js'
+import type { BlobId, TreeSource } from './sources.js'
+import type { TreeHandles } from './tree-handles.js'
+
+/** Trees had ahead of a walker, or on their way. */
+const AHEAD = 2048
+/**
+ * They are asked for in batches; smaller ones only while nothing is under way. The trees of a snapshot lie in as many packs as there were backups
+ * that changed some, so a batch costs about one read for each of them, however small it is: with 128, `find` over the last of 30 days read 3 trees at a time.
+ */
+const BATCH = 768
+const MAX_AHEAD_BYTES = 4 << 20
+/** A walker may pass its siblings in another order than ours (a locale's): so many trees behind it are not taken for passed. */
+const SLACK = 64
+/** ms within which a directory and one below it are listed by somebody who walks */
+const STEP_MS = 2000
+/** Walkers at once that are told apart. */
+const MAX_WALKS = 4
+
+/** A directory that is to come; its rows may be on their way. */
+interface Tree {
+  readonly key: string
+  /** where its subdirectories are, until they have been put into the order */
+  view: TreeRows | null
+  bytes: number
+  arrived: boolean
+  listed: boolean
+}
+/** Subdirectories, from the `next`th on, that were not asked for yet. */
+interface Rest { readonly view: TreeRows, next: number }
+
+function isTree(item: Tree | Rest): item is Tree { return 'key' in item }
+
+/**
+ * Trees before they are asked for: who lists a directory and then one below it (`find`, `cp -r`, `tar`, `rsync`, `ls -R`, `du`) will list the others,
+ * in tree order. One at a time each would cost a read and a decoding that nobody shares; here the next hundreds come together, on all cores.
+ * Of no use once all trees are in the local index.
+ */
+export class TreeAhead {
+  readonly #trees: TreeSource
+  readonly #handles: TreeHandles
+  readonly #directories: Directories
+  /** instances listed lately: when, performance.now() */
+  readonly #listed = new LRUCache<number, number>({ max: 512 })
+  /** the one heard of last comes last */
+  #walks: Walk[] = []
+
+  constructor(sources: { trees: TreeSource, handles: TreeHandles, directories: Directories }) {
+    this.#trees = sources.trees
+    this.#handles = sources.handles
+    this.#directories = sources.directories
+  }
+
+  /** A listing of this directory begins. */
+  listing(instance: number, handle: number, rows: Buffer): void {
+    if (this.#trees.complete) {
+      if (this.#walks.length > 0) this.#walks = []
+      return
+    }
+    const now = performance.now()
+    const key = idKey(this.#handles.id(handle))
+    let walk = this.#walks.find(walk => walk.has(key))
+    if (walk !== undefined) walk.passed(key)
+    else if (this.#wasListed(this.#directories.parent(instance), now)) walk = new Walk(this.#trees, this.#order(instance, rows, now))
+    this.#listed.set(instance, now)
+    if (walk === undefined) return
+    if (this.#walks.at(-1) !== walk) this.#walks = [...this.#walks.filter(other => other !== walk).slice(1 - MAX_WALKS), walk]
+    walk.pump()
+  }
+
+  #wasListed(instance: number, now: number): boolean { return now - (this.#listed.get(instance) ?? -Infinity) < STEP_MS }
+
+  /** What comes behind a directory: its own subdirectories, then what is behind it in the directories above that were listed, too. */
+  #order(instance: number, rows: Buffer, now: number): Rest[] {
+    const order: Rest[] = [{ view: new TreeRows(rows), next: 0 }]
+    for (;;) {
+      const parent = this.#directories.parent(instance)
+      const tree = this.#directories.exists(parent) ? this.#directories.tree(parent) : VIRTUAL
+      if (tree === VIRTUAL || tree === NO_TREE || !this.#wasListed(parent, now)) return order
+      const rows = this.#trees.peek(this.#handles.id(tree))
+      if (rows === null) return order
+      const view = new TreeRows(rows)
+      order.push({ view, next: view.ordinal(this.#directories.position(instance)) + 1 })
+      instance = parent
+    }
+  }
+}
+
+/** One walker, and what it will come by. */
+class Walk {
+  readonly #trees: TreeSource
+  /** in tree order, from the walker on */
+  #order: (Tree | Rest)[]
+  /** the trees in `order` */
+  readonly #ahead = new Map<string, Tree>()
+  /** of those which the walker has not passed yet: how many, and bytes of rows */
+  #count = 0
+  #bytes = 0
+  /** trees in the order that were not asked for yet */
+  #unsent: { readonly id: BlobId, readonly tree: Tree }[] = []
+  #underWay = 0
+  /** something in the order has subdirectories that are not in it */
+  #extendable = true
+
+  constructor(trees: TreeSource, order: Rest[]) {
+    this.#trees = trees
+    this.#order = order
+  }
+
+  has(key: string): boolean { return this.#ahead.has(key) }
+
+  passed(key: string): void {
+    const tree = this.#ahead.get(key)!
+    if (tree.listed) return
+    tree.listed = true
+    this.#leave(tree)
+  }
+
+  /** Ask for more once enough of what is to be ahead has been passed. */
+  pump(): void {
+    if (this.#count > AHEAD - BATCH || this.#bytes > MAX_AHEAD_BYTES) return
+    if (this.#extendable) this.#extend()
+    if (this.#unsent.length < BATCH && this.#underWay > 0) return
+    const sent = this.#unsent
+    if (sent.length === 0) return
+    this.#unsent = []
+    this.#underWay += sent.length
+    this.#trees.fetch(sent.map(({ id }) => id), (index, rows) => {
+      this.#underWay--
+      this.#arrived(sent[index].tree, rows)
+      if (this.#underWay === 0) this.pump()
+    })
+  }
+
+  /** Put the subdirectories of what has arrived into the order. */
+  #extend(): void {
+    this.#extendable = false
+    const order: (Tree | Rest)[] = []
+    for (const item of this.#remaining()) {
+      if (!isTree(item)) this.#expand(item, order)
+      else {
+        if (!item.arrived || !item.listed) order.push(item)
+        else this.#ahead.delete(item.key)
+        if (item.view !== null) {
+          const rest = { view: item.view, next: 0 }
+          item.view = null
+          this.#expand(rest, order)
+        }
+      }
+    }
+    this.#order = order
+  }
+
+  /** Without what the walker has left behind. */
+  #remaining(): (Tree | Rest)[] {
+    const last = this.#order.findLastIndex(item => isTree(item) && item.listed)
+    return this.#order.filter((item, at) => {
+      if (at >= last || (isTree(item) && at > last - SLACK)) return true
+      if (isTree(item)) {
+        this.#ahead.delete(item.key)
+        if (!item.listed) this.#leave(item)
+      }
+      return false
+    })
+  }
+
+  /** Put the first of these subdirectories into the order, as many as may be ahead. */
+  #expand(rest: Rest, order: (Tree | Rest)[]): void {
+    const { view } = rest
+    const positions = view.directoryPositions
+    while (rest.next < positions.length && this.#count < AHEAD) {
+      const id = view.subtree(positions[rest.next++])
+      if (id === null) continue
+      const key = idKey(id)
+      if (this.#ahead.has(key)) continue
+      const tree: Tree = { key, view: null, bytes: 0, arrived: false, listed: false }
+      this.#ahead.set(key, tree)
+      this.#count++
+      order.push(tree)
+      this.#unsent.push({ id, tree })
+    }
+    if (rest.next === positions.length) return
+    order.push(rest)
+    this.#extendable = true
+  }
+
+  #arrived(tree: Tree, rows: Buffer | Error): void {
+    if (this.#ahead.get(tree.key) !== tree) return
+    tree.arrived = true
+    if (rows instanceof Error) {
+      // Refused or damaged: it will be asked for, and answered or refused then.
+      this.#ahead.delete(tree.key)
+      if (!tree.listed) this.#leave(tree)
+      tree.listed = true
+      return
+    }
+    const view = new TreeRows(rows)
+    if (view.directoryPositions.length > 0) {
+      tree.view = view
+      this.#extendable = true
+    }
+    if (tree.listed) return
+    tree.bytes = rows.length
+    this.#bytes += rows.length
+  }
+
+  #leave(tree: Tree): void {
+    this.#count--
+    this.#bytes -= tree.bytes
+  }
+}
