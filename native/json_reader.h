@@ -23,6 +23,8 @@ class JsonReader {
     return true;
   }
   bool AtEnd() { return Peek() == '\0' && at_ == end_; }
+  // Bytes not read yet: behind a false answer, those from the fault on.
+  size_t left() const { return static_cast<size_t>(end_ - at_); }
 
   // A string with its quotes.
   bool ReadString(std::string_view* raw) {
@@ -33,7 +35,7 @@ class JsonReader {
     return true;
   }
 
-  // Any value. `depth`: how many more levels of nesting are allowed.
+  // Any value. `depth`: how many levels of objects and arrays are allowed.
   bool ReadValue(std::string_view* raw, int depth = kMaxDepth) {
     Peek();
     const char* const start = at_;
@@ -123,12 +125,11 @@ class JsonReader {
   }
 
   bool SkipValue(int depth) {
-    if (depth < 0) return false;
     switch (Peek()) {
       case '"': return SkipString();
       case '{':
-        return ReadObject([&](std::string_view) { return SkipValue(depth - 1); });
-      case '[': return ReadArray([&] { return SkipValue(depth - 1); });
+        return depth > 0 && ReadObject([&](std::string_view) { return SkipValue(depth - 1); });
+      case '[': return depth > 0 && ReadArray([&] { return SkipValue(depth - 1); });
       case 't': return SkipWord("true");
       case 'f': return SkipWord("false");
       case 'n': return SkipWord("null");
@@ -234,5 +235,29 @@ inline void JsonReader::Decode(std::string_view raw, std::string* text) {
     }
   }
 }
+
+// Text of a raw string: a view of the JSON itself if nothing in it is escaped. Empty and false if it is no string.
+class JsonText {
+ public:
+  explicit JsonText(std::string_view raw) {
+    if (raw.size() < 2 || raw.front() != '"') return;
+    good_ = true;
+    view_ = raw.substr(1, raw.size() - 2);
+    if (memchr(view_.data(), '\\', view_.size()) == nullptr) return;
+    JsonReader::Decode(raw, &decoded_);
+    view_ = decoded_;
+  }
+  JsonText(const JsonText&) = delete;
+  JsonText& operator=(const JsonText&) = delete;
+  explicit operator bool() const { return good_; }
+  std::string_view view() const { return view_; }
+  // Does the view outlive this?
+  bool in_place() const { return view_.data() != decoded_.data(); }
+
+ private:
+  bool good_ = false;
+  std::string_view view_;
+  std::string decoded_;
+};
 
 }  // namespace daybook
