@@ -81,6 +81,7 @@ class Session : public Napi::ObjectWrap<Session> {
 
   // From the kernel to JavaScript
   void Serve();
+  ssize_t Receive();
   void Process(void* message, size_t length);
   void Ask(fuse_req_t request, Handler operation, uint64_t node, uint32_t size, napi_value* arguments, size_t count, uint64_t offset = 0);
   void TellInterrupted(uint32_t index);
@@ -123,6 +124,8 @@ class Session : public Napi::ObjectWrap<Session> {
   napi_async_context context_ = nullptr;
 
   State state_ = State::kNew;
+  uint64_t last_served_ = 0;         // when the last request had been dealt with, uv_hrtime()
+  uint64_t expected_gap_ = 1 << 20;  // ns from then to the next one
   bool busy_ = false;          // Serve() is on the stack
   bool registering_ = false;   // libfuse holds a request's lock, which an answer would free
   bool interrupted_ = false;   // ... and wanted to report it interrupted

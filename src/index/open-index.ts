@@ -13,6 +13,7 @@ import { birth, identity, localPlace, noPlace, persistentPlace, prepare, removeL
 import type { Place } from './location.js'
 import { Reader } from './reader.js'
 import { release } from './release.js'
+import { UnwrittenBlobs } from './unwritten.js'
 import { Writer } from './writer.js'
 
 export { defaultCacheDir } from './location.js'
@@ -48,8 +49,7 @@ class SqliteIndex implements LocalIndex {
   /** ids (hex) of trees whose bad rows are about to be deleted, and how many there were since the last restart */
   readonly #badRows = new Set<string>()
   #badRowsCount = 0
-  /** index files that are decoded and not yet written: what they say is in memory and not in the reader */
-  readonly #decoded = new Set<IndexFile>()
+  readonly #unwritten = new UnwrittenBlobs()
   readonly #home: Place
   #temporary = temporaryPlaces()
   #place: Place
@@ -80,8 +80,13 @@ class SqliteIndex implements LocalIndex {
   get persistent(): boolean { return this.#place.persistent }
   get flags(): number { return this.#read(reader => reader.flags(), 0) }
 
-  locate(id: Uint8Array): BlobLocation[] { return id.length === 32 ? this.#read(reader => reader.locate(id), []) : [] }
-  packName(pack: number): string { return this.#read(reader => reader.packName(pack), '') }
+  locate(id: Uint8Array): BlobLocation[] {
+    if (id.length !== 32) return []
+    const unwritten = this.#unwritten.locate(id)
+    return unwritten.length > 0 ? unwritten : this.#read(reader => reader.locate(id), [])
+  }
+
+  packName(pack: number): string { return this.#unwritten.packName(pack) ?? this.#read(reader => reader.packName(pack), '') }
   hasPack(name: string): boolean { return this.#read(reader => reader.hasPack(name), false) }
   treesWithoutRows(pack: number, offset: number, limit: number): PackedBlob[] {
     return this.#read(reader => reader.treesWithoutRows(pack, offset, limit), [])
@@ -106,9 +111,9 @@ class SqliteIndex implements LocalIndex {
     return this.#read(reader => reader.indexFiles(), new Set())
   }
 
-  addIndexFile(name: string, json: Buffer): Promise<void> {
+  addIndexFile(name: string, json: Buffer, located?: () => void): Promise<void> {
     // The JSON is not held on to: it is larger than what is decoded, and may wait for long.
-    return this.#addDecoded(name, decodeIndexFile(name, json))
+    return this.#addDecoded(name, decodeIndexFile(name, json), located)
   }
 
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void> {
@@ -180,16 +185,19 @@ class SqliteIndex implements LocalIndex {
   #write(make: () => Job): Promise<void> { return this.#writer.run(make) }
 
   /** Its turn is that of the call, not that of the end of decoding: one file is decoded while another is written. */
-  async #addDecoded(name: string, decoding: Promise<IndexFile>): Promise<void> {
+  async #addDecoded(name: string, decoding: Promise<IndexFile>, located = () => {}): Promise<void> {
     let file: IndexFile | undefined
-    const ready = decoding.then(decoded => { this.#decoded.add(file = decoded) })
+    const ready = decoding.then(decoded => {
+      this.#unwritten.add(file = decoded)
+      located()
+    })
     try {
       await this.#writer.run(() => ({ kind: 'addIndexFile', name: namesBytes([name]), ...recordsOf(file!) }), ready)
     } finally {
       // Where nothing can be written it is still being decoded.
       await ready.catch(() => {})
       if (file) {
-        this.#decoded.delete(file)
+        this.#unwritten.remove(file)
         release([file.packs, file.blobs])
       }
     }

@@ -192,24 +192,31 @@ export class IndexSync {
     let vanished = false
     // Small ones first: those are of the last days, and hold the trees of which `latest` is made; one large one may take as long as all of them.
     const fresh = files.filter(({ name }) => !known.has(name)).sort((a, b) => a.size - b.size)
+    const writes: Promise<void>[] = []
     await forEachLimited(fresh, INDEX_FILES_AT_ONCE, async file => {
       const release = await budget.acquire(file.size * (this.#repository.version >= 2 ? COMPRESSION : 1))
-      try {
-        await this.#guard('index file', file, this.#badIndexFiles, async () => {
-          await this.#addIndexFile(file.name)
+      // Reading and decoding goes on while the worker writes, as far as memory allows.
+      await new Promise<void>(located => {
+        const write = this.#guard('index file', file, this.#badIndexFiles, async () => {
+          await this.#addIndexFile(file.name, located)
           added++
         }, () => { vanished = true })
-      } finally {
-        release()
-      }
+        const done = () => {
+          release()
+          located()
+        }
+        write.then(done, done)
+        writes.push(write)
+      })
     })
+    await Promise.all(writes)
     if (added === 0 && known.size === 0 && files.length > 0) this.#throwIfUnreachable(this.#badIndexFiles)
     return { added, vanished }
   }
 
   // Nothing of it awaits the end of the writing, or it would keep the JSON until then.
-  async #addIndexFile(name: string): Promise<void> {
-    return this.#index.addIndexFile(name, await this.#repository.loadUnpacked('index', name, { signal: this.#signal }))
+  async #addIndexFile(name: string, located: () => void): Promise<void> {
+    return this.#index.addIndexFile(name, await this.#repository.loadUnpacked('index', name, { signal: this.#signal }), located)
   }
 
   /** data/ is listed only when a bad index file may hide packs, and the list of index files is not the one it was listed for before. */

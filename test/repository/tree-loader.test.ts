@@ -23,7 +23,7 @@ function tree(name: string, flags = 0, length = 1000): Buffer {
 const trees = (name: string, count: number, length = 1000) => Array.from({ length: count }, (_, i) => tree(`${name} ${i}`, 0, length))
 const codeOf = (load: Promise<Buffer>): Promise<Buffer | string> => load.catch(error => (error as DaybookError).code)
 
-t.test('a tree, with its neighbours, in one read and one decoding', async t => {
+t.test('what several want in one turn comes with one read and one decoding, and goes into the index', async t => {
   const packs = new FakePacks()
   const loader = makeLoader(packs)
   const all = trees('a', 10)
@@ -33,24 +33,45 @@ t.test('a tree, with its neighbours, in one read and one decoding', async t => {
   t.strictSame(await Promise.all([loader.load(ids[4]), loader.load(ids[4]), loader.load(ids[7])]), [all[4], all[4], all[7]])
   t.equal(packs.backend.reads.length, 1)
   t.equal(packs.codec.calls, 1)
-  t.strictSame(ids.map(id => loader.peek(id)), all)
+  t.equal(packs.codec.blobs, 2, 'what lies between is not decoded')
+  t.strictSame([loader.peek(ids[4]), loader.peek(ids[7]), loader.peek(ids[5])], [all[4], all[7], null])
   await loader.close()
-  t.strictSame([...packs.rowsStored.values()], all, 'all of them are in the index')
+  t.strictSame([...packs.rowsStored.values()], [all[4], all[7]])
 })
 
-t.test('the wanted slice first, then the rest of its pack in the background, but no other pack', async t => {
+t.test('trees fetched ahead come in few reads, and are at hand then; one that cannot be had is told for itself', async t => {
+  const packs = new FakePacks()
+  const loader = makeLoader(packs)
+  const all = trees('a', 40)
+  packs.add(all.slice(0, 20))
+  packs.add(all.slice(20))
+  const ids = [...all.map(idOf), Buffer.alloc(32, 7)]
+  const got: (Buffer | string)[] = []
+  await new Promise<void>(resolve => {
+    loader.fetch(ids, (index, rows) => {
+      got[index] = rows instanceof Error ? (rows as DaybookError).code : rows
+      if (Object.keys(got).length === ids.length) resolve()
+    })
+  })
+  t.strictSame(got, [...all, 'ERR_NOT_FOUND'])
+  t.equal(packs.backend.reads.length, 2)
+  t.strictSame(all.map(one => loader.peek(idOf(one))), all)
+  await loader.close()
+})
+
+t.test('the background leaves out what has rows, and begins only when told to', async t => {
   const packs = new FakePacks()
   const loader = makeLoader(packs, { sliceBytes: 3 * 1032 })
   const all = trees('a', 10)
   packs.add(all)
-  packs.add(trees('b', 3))
   t.strictSame(await loader.load(idOf(all[7])), all[7])
-  t.strictSame(packs.backend.reads.map(({ offset, length }) => [offset / 1032, length / 1032]), [[6, 3]])
-  while (packs.rowsStored.size < 10) await turn()
-  t.strictSame(packs.backend.reads.map(({ offset, length }) => [offset / 1032, length / 1032]), [[6, 3], [0, 3], [3, 3], [9, 1]])
   for (let i = 0; i < 20; i++) await turn()
-  t.equal(packs.backend.reads.length, 4)
-  t.notOk(loader.complete)
+  t.equal(packs.backend.reads.length, 1)
+  while (packs.rowsStored.size < 1) await turn()
+  await loader.fillInBackground()
+  t.ok(loader.complete)
+  t.strictSame(packs.backend.reads.map(({ offset, length }) => [offset / 1032, length / 1032]), [[7, 1], [0, 3], [3, 3], [6, 4]])
+  t.equal(packs.codec.blobs, 10, 'each decoded once')
   await loader.close()
 })
 
