@@ -2,7 +2,7 @@
   "targets": [{
     "target_name": "daybook",
     "sources": [
-      "native/binding.cc", "native/blob.cc", "native/blob_codec.cc", "native/tree_rows.cc", "native/tree_json.cc",
+      "native/binding.cc", "native/blob.cc", "native/blob_codec.cc", "native/tree_rows.cc", "native/tree_json.cc", "native/index_json.cc",
       "native/session.cc", "native/notifier.cc", "native/fuse_mount.cc", "native/posix.cc"
     ],
     "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],

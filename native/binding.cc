@@ -3,6 +3,7 @@
 
 #include "blob.h"
 #include "blob_codec.h"
+#include "index_json.h"
 #include "posix.h"
 #include "session.h"
 #include "tree_rows.h"
@@ -11,6 +12,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   daybook::Blob::Register(env, exports);
   daybook::RegisterBlobCodec(env, exports);
   daybook::RegisterTreeRows(env, exports);
+  daybook::RegisterIndexJson(env, exports);
   daybook::RegisterPosix(env, exports);
   daybook::Session::Register(env, exports);
   return exports;

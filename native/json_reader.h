@@ -1,6 +1,7 @@
 // A JSON reader over bytes in memory that yields raw values as spans of the input. It checks the grammar of everything it passes
 // (RFC 8259; UTF-8 is not checked), allocates nothing and may be used on any thread.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -22,7 +23,29 @@ class JsonReader {
     at_++;
     return true;
   }
+  // The very bytes of `text`, white space included.
+  bool TakeText(std::string_view text) {
+    if (left() < text.size() || memcmp(at_, text.data(), text.size()) != 0) return false;
+    at_ += text.size();
+    return true;
+  }
+  // The next `length` bytes, whatever they are; fewer at the end.
+  std::string_view TakeBytes(size_t length) {
+    const std::string_view bytes(at_, std::min(length, left()));
+    at_ += bytes.size();
+    return bytes;
+  }
+  // Decimal digits without a leading zero, as far as they go. False if there are none, or more than 16.
+  bool TakeCount(uint64_t* count) {
+    const char* const start = at_;
+    uint64_t value = 0;
+    while (at_ < end_ && *at_ >= '0' && *at_ <= '9') value = value * 10 + static_cast<uint64_t>(*at_++ - '0');
+    *count = value;
+    return at_ > start && at_ - start <= 16 && (*start != '0' || at_ - start == 1);
+  }
   bool AtEnd() { return Peek() == '\0' && at_ == end_; }
+  // Bytes not read yet: behind a false answer, those from the fault on.
+  size_t left() const { return static_cast<size_t>(end_ - at_); }
 
   // A string with its quotes.
   bool ReadString(std::string_view* raw) {
@@ -33,7 +56,7 @@ class JsonReader {
     return true;
   }
 
-  // Any value. `depth`: how many more levels of nesting are allowed.
+  // Any value. `depth`: how many levels of objects and arrays are allowed.
   bool ReadValue(std::string_view* raw, int depth = kMaxDepth) {
     Peek();
     const char* const start = at_;
@@ -123,12 +146,11 @@ class JsonReader {
   }
 
   bool SkipValue(int depth) {
-    if (depth < 0) return false;
     switch (Peek()) {
       case '"': return SkipString();
       case '{':
-        return ReadObject([&](std::string_view) { return SkipValue(depth - 1); });
-      case '[': return ReadArray([&] { return SkipValue(depth - 1); });
+        return depth > 0 && ReadObject([&](std::string_view) { return SkipValue(depth - 1); });
+      case '[': return depth > 0 && ReadArray([&] { return SkipValue(depth - 1); });
       case 't': return SkipWord("true");
       case 'f': return SkipWord("false");
       case 'n': return SkipWord("null");
@@ -137,9 +159,7 @@ class JsonReader {
   }
 
   bool SkipWord(std::string_view word) {
-    if (static_cast<size_t>(end_ - at_) < word.size() || memcmp(at_, word.data(), word.size()) != 0) return false;
-    at_ += word.size();
-    return true;
+    return TakeText(word);
   }
 
   bool SkipDigits() {
@@ -234,5 +254,29 @@ inline void JsonReader::Decode(std::string_view raw, std::string* text) {
     }
   }
 }
+
+// Text of a raw string: a view of the JSON itself if nothing in it is escaped. Empty and false if it is no string.
+class JsonText {
+ public:
+  explicit JsonText(std::string_view raw) {
+    if (raw.size() < 2 || raw.front() != '"') return;
+    good_ = true;
+    view_ = raw.substr(1, raw.size() - 2);
+    if (memchr(view_.data(), '\\', view_.size()) == nullptr) return;
+    JsonReader::Decode(raw, &decoded_);
+    view_ = decoded_;
+  }
+  JsonText(const JsonText&) = delete;
+  JsonText& operator=(const JsonText&) = delete;
+  explicit operator bool() const { return good_; }
+  std::string_view view() const { return view_; }
+  // Does the view outlive this?
+  bool in_place() const { return view_.data() != decoded_.data(); }
+
+ private:
+  bool good_ = false;
+  std::string_view view_;
+  std::string decoded_;
+};
 
 }  // namespace daybook

@@ -31,6 +31,7 @@ constexpr uint32_t kNobody = 65534;
 constexpr size_t kZeroChunk = 512 << 10;  // restic's chunker cuts runs of zeros at its smallest size, 512 KiB
 
 using Id = std::array<uint8_t, kIdLength>;
+using Text = JsonText;
 
 enum Field {
   kName, kType, kMode, kMtime, kAtime, kCtime, kUid, kGid, kInode, kDeviceId, kSize, kLinks, kLinkTarget, kLinkTargetRaw, kXattrs, kDevice, kContent,
@@ -93,30 +94,6 @@ uint64_t InoOfDigest(SHA256_CTX* sha) {
   memcpy(&ino, digest, sizeof ino);
   return ino < 2 ? ino + 2 : ino;
 }
-
-// Text of a raw string: a view of the JSON itself if nothing in it is escaped. Empty and false if it is no string.
-class Text {
- public:
-  explicit Text(std::string_view raw) {
-    if (raw.size() < 2 || raw.front() != '"') return;
-    good_ = true;
-    view_ = raw.substr(1, raw.size() - 2);
-    if (memchr(view_.data(), '\\', view_.size()) == nullptr) return;
-    JsonReader::Decode(raw, &decoded_);
-    view_ = decoded_;
-  }
-  Text(const Text&) = delete;
-  Text& operator=(const Text&) = delete;
-  explicit operator bool() const { return good_; }
-  std::string_view view() const { return view_; }
-  // Does the view outlive this?
-  bool in_place() const { return view_.data() != decoded_.data(); }
-
- private:
-  bool good_ = false;
-  std::string_view view_;
-  std::string decoded_;
-};
 
 // One parse. Offsets in records count from the start of the heap until Finish() knows where it lies.
 class TreeBuilder {

@@ -35,6 +35,13 @@ export interface Native {
    */
   decryptFile(keys: Uint8Array, file: Uint8Array, options: { zstd: boolean, maxLength: number }): Promise<Buffer | number>
 
+  /**
+   * Decode the JSON of an index file (format/index-file.ts), on the thread pool.
+   * @param json not modified; must not be written to until the promise settles
+   * @returns buffers of their own, of just the size; or the number of the byte at which it is not the JSON of an index file
+   */
+  decodeIndexFile(json: Uint8Array): Promise<DecodedIndexFile | number>
+
   /** The inverse for one piece of plaintext, with a random IV: IV | ciphertext | MAC. Synchronous; for tests and small files. */
   encrypt(keys: Uint8Array, plain: Uint8Array): Buffer
 
@@ -79,6 +86,15 @@ export const DecodeError = {
   /** more memory than allowed */
   memory: 6,
 } as const
+
+/** Fields as in IndexFile of format/index-file.ts. */
+export interface DecodedIndexFile {
+  readonly packs: Buffer
+  readonly toDelete: Buffer
+  readonly blobs: Buffer
+  readonly treeCount: number
+  readonly skipped: number
+}
 
 /** A decoded, verified blob. Its memory belongs to C++ and is recycled after free(), once pushes in flight are done. */
 export interface NativeBlob {

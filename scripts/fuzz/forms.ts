@@ -145,52 +145,72 @@ export const FORMS: readonly Form[] = [
   packForm,
 ]
 
-/** Against JSON.parse and plain objects: both refuse, or both find the same blobs. */
-function judgeIndexFile(mutated: Buffer): 'read' | 'refused' {
-  let file: ReturnType<typeof decodeIndexFile> | null = null
-  const outcome = refusal(['ERR_CORRUPT'], () => { file = decodeIndexFile(hex(0), mutated) })
+/** Against JSON.parse and plain objects: both refuse, or both find the same. */
+async function judgeIndexFile(mutated: Buffer): Promise<'read' | 'refused'> {
+  const file = await decodeIndexFile(hex(0), mutated).catch(error => typed(error, ['ERR_CORRUPT']))
   const plain = plainIndex(mutated)
-  must((plain === null) === (file === null), plain === null ? 'JSON.parse refuses this' : 'JSON.parse reads this')
-  if (file && plain && plain !== 'duplicates') {
-    const { packs } = file as ReturnType<typeof decodeIndexFile>
-    const found = [...indexBlobs(file)].map(({ id, pack, type, offset, length, plainLength }) => [packs.toString('hex', pack * 32, pack * 32 + 32), id.toString('hex'), type, offset, length, plainLength])
-    must(JSON.stringify(found) === JSON.stringify(plain), 'the same blobs as with JSON.parse')
+  must((plain === null) === (file === 'refused'), plain === null ? 'JSON.parse refuses this' : 'JSON.parse reads this')
+  if (file === 'refused') return file
+  must(file.packs.length === 32 * file.packCount && file.toDelete.length === file.packCount && file.treeCount <= file.blobCount, 'counts fit')
+  if (plain === 'ambiguous') return 'read'
+  const packs = Array.from({ length: file.packCount }, (_, i) => file.packs.toString('hex', 32 * i, 32 * i + 32))
+  const found = {
+    packs: packs.map((name, i) => [name, file.toDelete[i]]),
+    blobs: [...indexBlobs(file)].map(({ id, pack, type, offset, length, plainLength }) => [id.toString('hex'), packs[pack], type, offset, length, plainLength]),
+    treeCount: file.treeCount, skipped: file.skipped,
   }
-  return outcome
+  must(JSON.stringify(found) === JSON.stringify(plain), 'the same as with JSON.parse')
+  return 'read'
 }
 
-/** null: not JSON of that shape. 'duplicates': a key twice in an object, of which JSON.parse keeps the last and the decoder all. */
-function plainIndex(bytes: Buffer): unknown[] | 'duplicates' | null {
+/** null: not JSON of that shape. 'ambiguous': JSON.parse does not tell what the decoder is told, as of a key that comes twice. */
+function plainIndex(bytes: Buffer): object | 'ambiguous' | null {
+  const text = bytes.toString('latin1')
   let value
   try {
-    value = JSON.parse(bytes.toString('latin1'))
+    value = JSON.parse(text)
   } catch {
     return null
   }
   if (value === null || typeof value !== 'object') return null
-  const lists: unknown[] = Array.isArray(value) ? [value] : ['packs', 'packs_to_delete'].map(key => value[key]).filter(list => list !== undefined && list !== null)
-  if (lists.some(list => !Array.isArray(list))) return null
-  const keys = bytes.toString('latin1')
-  const count = (pattern: RegExp) => (keys.match(pattern) ?? []).length
-  const blobs: unknown[] = []
+  const lists: { list: unknown, toDelete: number }[] = Array.isArray(value) ? [{ list: value, toDelete: 0 }]
+    : Object.entries(value).flatMap(([key, list]) => list === null ? [] : key === 'packs' ? [{ list, toDelete: 0 }] : key === 'packs_to_delete' ? [{ list, toDelete: 1 }] : [])
+  if (lists.some(({ list }) => !Array.isArray(list))) return null
+  const isObject = (entry: unknown): entry is Record<string, unknown> => entry !== null && typeof entry === 'object' && !Array.isArray(entry)
+  const isId = (id: unknown): id is string => typeof id === 'string' && /^[0-9a-f]{64}$/i.test(id)
+  const isCount = (number: unknown, least: number, most: number): number is number => Number.isSafeInteger(number) && number as number >= least && number as number <= most
+  const packs: unknown[] = []
+  const blobs: unknown[][] = []
   let objects = Array.isArray(value) ? 0 : 1
-  const isCount = (number: unknown, least: number, most: number) => typeof number === 'number' && Number.isSafeInteger(number) && number >= least && number <= most
-  for (const pack of lists.flat() as Record<string, unknown>[]) {
-    if (pack === null || typeof pack !== 'object' || Array.isArray(pack)) continue
-    objects++
-    const name = typeof pack.id === 'string' && /^[0-9a-f]{64}$/i.test(pack.id) ? pack.id.toLowerCase() : null
-    for (const blob of Array.isArray(pack.blobs) ? pack.blobs : []) {
-      if (blob === null || typeof blob !== 'object' || Array.isArray(blob)) continue
-      const { id, type, offset, length, uncompressed_length: plainLength = 0 } = blob
-      const good = typeof id === 'string' && /^[0-9a-f]{64}$/i.test(id) && (type === 'data' || type === 'tree') && isCount(offset, 0, Number.MAX_SAFE_INTEGER)
-        && isCount(length, BLOB_OVERHEAD, MAX_BLOB_LENGTH) && isCount(plainLength, 0, MAX_BLOB_LENGTH) && Number.isSafeInteger(offset + length)
-      if (name && good) blobs.push([name, id.toLowerCase(), type, offset, length, plainLength])
+  let skipped = 0
+  for (const { list, toDelete } of lists) {
+    for (const pack of list as unknown[]) {
+      if (!isObject(pack)) {
+        skipped++
+        continue
+      }
+      objects++
+      const entries: unknown[] = Array.isArray(pack.blobs) ? pack.blobs : []
+      const good = isId(pack.id)
+      if (good) packs.push([(pack.id as string).toLowerCase(), toDelete])
+      else skipped++
+      for (const blob of entries) {
+        const { id, type, offset, length, uncompressed_length: plainLength = 0 } = isObject(blob) ? blob : {}
+        if (good && isId(id) && (type === 'data' || type === 'tree') && isCount(offset, 0, Number.MAX_SAFE_INTEGER) && isCount(length, BLOB_OVERHEAD, MAX_BLOB_LENGTH)
+          && isCount(plainLength, 0, MAX_BLOB_LENGTH) && Number.isSafeInteger(offset + length)) {
+          blobs.push([id.toLowerCase(), (pack.id as string).toLowerCase(), type, offset, length, plainLength])
+        } else skipped++
+      }
     }
   }
   // Numbers written as 1e2, 1.0 or -0 are whole to JSON.parse and not to Go; keys twice, or written with escapes, are counted with them.
-  const odd = count(/[0-9][.eE]/g) > 0 || /-0/.test(keys) || /\\/.test(keys) || /"(id|type|offset|length|uncompressed_length|blobs|packs|packs_to_delete)"\s*:[^{}]*"\1"\s*:/.test(keys)
+  const count = (pattern: RegExp) => (text.match(pattern) ?? []).length
+  const ambiguous = count(/[0-9][.eE]/g) > 0 || /-0/.test(text) || /\\/.test(text) || /"(id|type|offset|length|uncompressed_length|blobs|packs|packs_to_delete)"\s*:[^{}]*"\1"\s*:/.test(text)
     || count(/"packs"/g) > 1 || count(/"packs_to_delete"/g) > 1 || count(/"blobs"/g) > objects || count(/__proto__/g) > 0
-  return odd ? 'duplicates' : blobs
+  if (ambiguous) return 'ambiguous'
+  const trees = blobs.filter(([, , type]) => type === 'tree')
+  const inOrder = (some: unknown[][]) => some.sort(([a], [b]) => a as string < (b as string) ? -1 : a === b ? 0 : 1)
+  return { packs, blobs: [...inOrder(trees), ...inOrder(blobs.filter(([, , type]) => type === 'data'))], treeCount: trees.length, skipped }
 }
 
 function sha256(bytes: Uint8Array): string { return createHash('sha256').update(bytes).digest('hex') }

@@ -1,4 +1,4 @@
-// Mutates trees, rows and sealed blobs and feeds them to the addon's decoders, to be run under sanitizers (native-decoders.sh).
+// Mutates trees, rows, index files and sealed blobs and feeds them to the addon's decoders, to be run under sanitizers (native-decoders.sh).
 // usage: native-decoders ROUNDS SEED FILE...   the files are tree JSON
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../native/blob_codec.h"
+#include "../../native/index_json.h"
 #include "../../native/tree_json.h"
 #include "../../native/tree_rows.h"
 
@@ -69,6 +70,34 @@ static void ReadRows(const uint8_t* data, size_t size) {
   sink += static_cast<uint64_t>(view->Find("name")) + view->ChecksumFits();
 }
 
+static std::string SomeIndex() {
+  std::string json = "{\"supersedes\":[\"x\"],\"packs\":[";
+  char text[256];
+  const auto id = [](unsigned number) { return std::string(62, 'a') + "0123456789abcdef"[number / 16 % 16] + "0123456789abcdef"[number % 16]; };
+  for (unsigned pack = 0; pack < 3; pack++) {
+    if (pack == 2) json += "],\"packs_to_delete\":[";
+    json += std::string(pack == 1 ? "," : "") + "{\"id\":\"" + id(pack) + "\",\"blobs\":[";
+    for (unsigned blob = 0; blob < 4; blob++) {
+      snprintf(text, sizeof text, "%s{\"id\":\"%s\",\"type\":\"%s\",\"offset\":%u,\"length\":%u,\"uncompressed_length\":%u}", blob > 0 ? "," : "",
+               id(static_cast<unsigned>(random_bits() % 256)).c_str(), blob % 3 == 0 ? "tr\\u0065e" : "data", blob * 100, 100 + blob, blob * 7);
+      json += text;
+    }
+    json += "]}";
+  }
+  return json + "]}";
+}
+
+// What is found must be in order and within its counts.
+static bool IsSound(const IndexRecords& index) {
+  if (index.to_delete.size() != index.packs.size() || index.trees > index.blobs.size()) return false;
+  for (size_t i = 0; i < index.blobs.size(); i++) {
+    const IndexRecord& blob = index.blobs[i];
+    if (blob.type != (i < index.trees ? 1u : 0u) || blob.pack >= index.packs.size() || blob.length < kCryptoOverhead || !(blob.offset >= 0)) return false;
+    if (i > 0 && i != index.trees && memcmp(index.blobs[i - 1].id, blob.id, kIdLength) > 0) return false;
+  }
+  return true;
+}
+
 int main(int argc, char** argv) {
   if (argc < 4) return 2;
   const size_t rounds = strtoull(argv[1], nullptr, 10);
@@ -81,7 +110,7 @@ int main(int argc, char** argv) {
   const uint8_t id[kIdLength] = {1, 2, 3};
   uint8_t keys[kKeysLength];
   for (size_t i = 0; i < kKeysLength; i++) keys[i] = static_cast<uint8_t>(i * 7);
-  size_t understood = 0;
+  size_t understood = 0, indexes = 0;
   for (size_t round = 0; round < rounds; round++) {
     const Bytes& tree = trees[Below(trees.size())];
     const Exact json(Mutate(tree));
@@ -99,6 +128,15 @@ int main(int argc, char** argv) {
       const Exact exact(damaged);
       ReadRows(exact.data, exact.size);
     }
+    const std::string index = SomeIndex();
+    const Exact index_json(Mutate(Bytes(index.begin(), index.end())));
+    size_t fault = SIZE_MAX;
+    if (const auto records = DecodeIndex(index_json.data, index_json.size, &fault)) {
+      indexes++;
+      if (!IsSound(*records)) return fprintf(stderr, "unsound index in round %zu\n", round), 1;
+    } else if (fault > index_json.size) {
+      return fprintf(stderr, "a fault outside of the index in round %zu\n", round), 1;
+    }
     // A good MAC over a mutated frame, and a mutated MAC.
     static const uint8_t kFrame[] = {2, 0x28, 0xb5, 0x2f, 0xfd, 0x00, 80, 1 | 8 << 3, 0, 0, 'd', 'a', 'y', 'b', 'o', 'o', 'k', '!'};
     Bytes plain(kFrame, kFrame + sizeof kFrame);
@@ -115,5 +153,5 @@ int main(int argc, char** argv) {
     if (error == DecodeError::kNone) sink += opened->size;
     DecodeBlob(keys, stored.data, stored.size, static_cast<uint32_t>(Below(3) * 100), id, &opened);
   }
-  printf("%zu rounds, %zu trees understood, %llu\n", rounds, understood, static_cast<unsigned long long>(sink & 1));
+  printf("%zu rounds, %zu trees and %zu index files understood, %llu\n", rounds, understood, indexes, static_cast<unsigned long long>(sink & 1));
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the addon's decoders (native/tree_json, tree_rows, blob_codec) on mutated input under AddressSanitizer and UBSan.
+# Runs the addon's decoders (native/tree_json, tree_rows, index_json, blob_codec) on mutated input under AddressSanitizer and UBSan.
 # usage: scripts/fuzz/native-decoders.sh [ROUNDS [SEED [TREE.json...]]]
 # Needs g++, libssl-dev and libzstd-dev.
 set -eu
@@ -10,7 +10,7 @@ if [ $# -gt 2 ]; then shift 2; else set --; fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags="-g -O1 -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all"
-for file in scripts/fuzz/native-decoders.cc native/tree_json.cc native/tree_rows.cc native/blob_codec.cc native/blob.cc; do
+for file in scripts/fuzz/native-decoders.cc native/tree_json.cc native/tree_rows.cc native/index_json.cc native/blob_codec.cc native/blob.cc; do
   # shellcheck disable=SC2086
   g++ -std=c++20 $flags -DNAPI_VERSION=9 -DNODE_ADDON_API_CPP_EXCEPTIONS -c "$file" -o "$work/$(basename "$file").o" \
     -isystem "$(node -p 'require("node-addon-api").include_dir')" -isystem "${NODE_INCLUDE:-$(dirname "$(dirname "$(node -p process.execPath)")")/include/node}"

@@ -1,9 +1,8 @@
 import type Database from 'better-sqlite3'
-import { decodeIndexFile, INDEX_RECORD_LENGTH, IndexBlobType } from '../format/index-file.js'
-import type { IndexFile } from '../format/index-file.js'
+import { INDEX_RECORD_LENGTH, IndexBlobType } from '../format/index-record.js'
 import { isPack, locationChecksum, packChecksum } from './checksum.js'
 import { DamagedIndexError } from './failure.js'
-import type { Counts } from './jobs.js'
+import type { Counts, IndexRecords } from './jobs.js'
 import { TRANSACTION_BLOBS } from './limits.js'
 import { release } from './release.js'
 import { count } from './transactions.js'
@@ -33,10 +32,8 @@ export class AddIndexFile {
     this.#inserts = { data_blobs: insertsInto(db, 'data_blobs'), tree_blobs: insertsInto(db, 'tree_blobs') }
   }
 
-  /** @throws CorruptError before anything is written */
-  fromJson(name: Uint8Array, json: Uint8Array): void {
-    const index = decodeIndexFile(Buffer.from(name).toString('hex'), json)
-    release([json])
+  /** `index` is empty afterwards. */
+  fromIndexFile(name: Uint8Array, index: IndexRecords): void {
     try {
       this.#addInPieces(name, index)
     } finally {
@@ -46,34 +43,24 @@ export class AddIndexFile {
 
   /** @param fields per blob: 1 for a tree, offset, length, plain length */
   fromHeader(name: Uint8Array, ids: Uint8Array, fields: Float64Array): void {
-    const blobCount = ids.length / 32
-    const blobs = Buffer.alloc(blobCount * INDEX_RECORD_LENGTH)
-    for (let i = 0; i < blobCount; i++) {
-      const at = i * INDEX_RECORD_LENGTH
-      blobs.set(ids.subarray(32 * i, 32 * i + 32), at)
-      blobs.writeUInt32LE(fields[4 * i] === 1 ? IndexBlobType.tree : IndexBlobType.data, at + 36)
-      blobs.writeUInt32LE(fields[4 * i + 2], at + 40)
-      blobs.writeUInt32LE(fields[4 * i + 3], at + 44)
-      blobs.writeDoubleLE(fields[4 * i + 1], at + 48)
-    }
-    const index = { packs: Buffer.from(name), packCount: 1, toDelete: new Uint8Array(1), blobs, blobCount, skipped: 0 }
+    const index = recordsOfHeader(name, ids, fields)
     // In one transaction: nothing but hasPack() says later whether it was done.
     this.#transactions.write(counts => {
       const { file, packs } = this.#addPacks(HEADERS, index, counts)!
-      for (const { table, ordinals } of pieces(index)) count(counts, table, this.#addBlobs(table, index, packs, ordinals))
+      for (const { table, records } of pieces(index)) count(counts, table, this.#addBlobs(table, records, packs))
       this.#finish(file, packs)
     })
   }
 
-  #addInPieces(name: Uint8Array, index: IndexFile): void {
+  #addInPieces(name: Uint8Array, index: IndexRecords): void {
     const begun = this.#transactions.write(counts => this.#addPacks(name, index, counts))
     if (!begun) return
     const { file, packs } = begun
-    for (const { table, ordinals } of pieces(index)) {
+    for (const { table, records } of pieces(index)) {
       const added = this.#transactions.write(counts => {
         // Removed meanwhile by another process: these packs are on their way out.
         if (!this.#stillThere(file)) return false
-        count(counts, table, this.#addBlobs(table, index, packs, ordinals))
+        count(counts, table, this.#addBlobs(table, records, packs))
         return true
       })
       if (!added) return
@@ -82,7 +69,7 @@ export class AddIndexFile {
   }
 
   /** @returns null if there is nothing left to do, else the number of the file and those of its packs */
-  #addPacks(name: Uint8Array, index: IndexFile, counts: Counts): { file: number, packs: Float64Array } | null {
+  #addPacks(name: Uint8Array, index: IndexRecords, counts: Counts): { file: number, packs: Float64Array } | null {
     const db = this.#db
     const isHeader = name.length === 0
     const known = db.prepare<[Uint8Array], [number, number]>('SELECT file, complete FROM index_files WHERE name = ?').raw().get(name)
@@ -100,9 +87,10 @@ export class AddIndexFile {
     const listed = db.prepare('SELECT 1 FROM index_packs WHERE file = ? AND pack = ?')
     const unlistHeader = db.prepare('DELETE FROM index_packs WHERE pack = ? AND file <> ? AND file IN (SELECT file FROM index_files WHERE length(name) = 0)')
     const revive = db.prepare('UPDATE packs SET gone = 0, to_delete = (SELECT min(i.to_delete) FROM index_packs i WHERE i.pack = packs.pack) WHERE pack = ?')
-    const packs = new Float64Array(index.packCount)
-    for (let i = 0; i < index.packCount; i++) {
-      const packName = index.packs.subarray(32 * i, 32 * i + 32)
+    const names = Buffer.from(index.packs.buffer, index.packs.byteOffset, index.packs.length)
+    const packs = new Float64Array(index.toDelete.length)
+    for (let i = 0; i < packs.length; i++) {
+      const packName = names.subarray(32 * i, 32 * i + 32)
       const found = find.get(packName)
       if (found && !isPack(found[0], packName, found[1])) throw new DamagedIndexError('checksum of a pack')
       const pack = found ? found[0] : next++
@@ -125,14 +113,13 @@ export class AddIndexFile {
   }
 
   /** @returns how many were new */
-  #addBlobs(table: BlobTable, { blobs }: IndexFile, packs: Float64Array, ordinals: Uint32Array): number {
+  #addBlobs(table: BlobTable, records: Uint8Array, packs: Float64Array): number {
     const { one, many } = this.#inserts[table]
-    const view = new DataView(blobs.buffer, blobs.byteOffset, blobs.byteLength)
+    const view = new DataView(records.buffer, records.byteOffset, records.byteLength)
     let values: BlobValue[] = []
     let added = 0
-    for (const ordinal of ordinals) {
-      const at = ordinal * INDEX_RECORD_LENGTH
-      const id = blobs.subarray(at, at + 32)
+    for (let at = 0; at < records.length; at += INDEX_RECORD_LENGTH) {
+      const id = records.subarray(at, at + 32)
       const pack = packs[view.getUint32(at + 32, true)]
       const length = view.getUint32(at + 40, true)
       const plainLength = view.getUint32(at + 44, true)
@@ -162,30 +149,33 @@ function insertsInto(db: Database.Database, table: BlobTable): { one: Insert, ma
   return { one: insert(1), many: insert(ROWS_PER_INSERT) }
 }
 
-/** Ordinals of blobs in pieces for one transaction each; trees first, for they are waited for. */
-function* pieces(index: IndexFile): Generator<{ table: BlobTable, ordinals: Uint32Array }> {
-  for (const [table, type] of [['tree_blobs', IndexBlobType.tree], ['data_blobs', IndexBlobType.data]] as const) {
-    for (const ordinals of inOrderOfId(index, type)) {
-      for (let at = 0; at < ordinals.length; at += TRANSACTION_BLOBS) yield { table, ordinals: ordinals.subarray(at, at + TRANSACTION_BLOBS) }
-    }
-  }
+/** One pack, its blobs in the order in which an index file has them: trees first, then by id. */
+function recordsOfHeader(name: Uint8Array, ids: Uint8Array, fields: Float64Array): IndexRecords {
+  const idOf = (i: number) => ids.subarray(32 * i, 32 * i + 32)
+  const order = Array.from({ length: ids.length / 32 }, (_, i) => i).sort((a, b) => fields[4 * b] - fields[4 * a] || Buffer.compare(idOf(a), idOf(b)))
+  const blobs = Buffer.alloc(order.length * INDEX_RECORD_LENGTH)
+  let treeCount = 0
+  order.forEach((i, place) => {
+    const at = place * INDEX_RECORD_LENGTH
+    const [isTree, offset, length, plainLength] = fields.subarray(4 * i)
+    treeCount += isTree
+    blobs.set(idOf(i), at)
+    blobs.writeUInt32LE(isTree === 1 ? IndexBlobType.tree : IndexBlobType.data, at + 36)
+    blobs.writeUInt32LE(length, at + 40)
+    blobs.writeUInt32LE(plainLength, at + 44)
+    blobs.writeDoubleLE(offset, at + 48)
+  })
+  return { packs: name, toDelete: new Uint8Array(1), blobs, treeCount }
 }
 
 /**
- * Ordinals of the blobs of a type, by id, so that the index is written from one end to the other and not at random. By its first four bytes only:
- * then a key and an ordinal fit into one number, and numbers are sorted natively. More than a million blobs come in several runs.
+ * Records in pieces for one transaction each, as they come: trees first, for they are waited for, and by id, so that the index is written from one
+ * end to the other and not at random.
  */
-function* inOrderOfId({ blobs, blobCount }: IndexFile, type: number): Generator<Uint32Array> {
-  const view = new DataView(blobs.buffer, blobs.byteOffset, blobs.byteLength)
-  for (let from = 0; from < blobCount; from += 1 << 20) {
-    const to = Math.min(blobCount, from + (1 << 20))
-    const keys = new Float64Array(to - from)
-    let length = 0
-    for (let i = from; i < to; i++) {
-      const at = i * INDEX_RECORD_LENGTH
-      if (view.getUint32(at + 36, true) === type) keys[length++] = view.getUint32(at) * (1 << 20) + (i - from)
-    }
-    yield Uint32Array.from(keys.subarray(0, length).sort(), key => from + key % (1 << 20))
+function* pieces({ blobs, treeCount }: IndexRecords): Generator<{ table: BlobTable, records: Uint8Array }> {
+  const trees = treeCount * INDEX_RECORD_LENGTH
+  for (const [table, all] of [['tree_blobs', blobs.subarray(0, trees)], ['data_blobs', blobs.subarray(trees)]] as const) {
+    const piece = TRANSACTION_BLOBS * INDEX_RECORD_LENGTH
+    for (let at = 0; at < all.length; at += piece) yield { table, records: all.subarray(at, at + piece) }
   }
 }
-

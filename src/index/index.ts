@@ -46,7 +46,10 @@ export interface LocalIndex {
   /** what a view called its snapshots: snapshot id -> name */
   dayNames(view: string): Map<string, string>
 
-  /** Add one index file's JSON (decrypted); parsed in the worker. Rejects with CorruptError when it cannot be understood; nothing of it is kept then. */
+  /**
+   * Add one index file's JSON (decrypted), which is decoded on the thread pool at once and must not be written to until the promise settles.
+   * Rejects with CorruptError when it cannot be understood; nothing of it is kept then.
+   */
   addIndexFile(name: string, json: Buffer): Promise<void>
   /** Add the blobs of a pack known from its own header only (an index file is damaged). */
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void>

@@ -1,15 +1,18 @@
 import { DaybookError } from '../errors.js'
 import type { Logger } from '../util/log.js'
 import { isIdName } from '../util/hex.js'
+import { decodeIndexFile } from '../format/index-file.js'
+import type { IndexFile } from '../format/index-file.js'
 import { HEADER_LENGTH } from '../format/tree-rows.js'
 import { classify, DamagedIndexError } from './failure.js'
 import type { Failure } from './failure.js'
 import type { BlobLocation, LocalIndex, PackedBlob } from './index.js'
-import type { Job } from './jobs.js'
+import type { IndexRecords, Job } from './jobs.js'
 import { MAX_ROWS_BYTES } from './limits.js'
 import { birth, identity, localPlace, noPlace, persistentPlace, prepare, removeLeftovers, removePlace, setAside, temporaryPlaces } from './location.js'
 import type { Place } from './location.js'
 import { Reader } from './reader.js'
+import { release } from './release.js'
 import { Writer } from './writer.js'
 
 export { defaultCacheDir } from './location.js'
@@ -45,6 +48,8 @@ class SqliteIndex implements LocalIndex {
   /** ids (hex) of trees whose bad rows are about to be deleted, and how many there were since the last restart */
   readonly #badRows = new Set<string>()
   #badRowsCount = 0
+  /** index files that are decoded and not yet written: what they say is in memory and not in the reader */
+  readonly #decoded = new Set<IndexFile>()
   readonly #home: Place
   #temporary = temporaryPlaces()
   #place: Place
@@ -100,7 +105,8 @@ class SqliteIndex implements LocalIndex {
   }
 
   addIndexFile(name: string, json: Buffer): Promise<void> {
-    return this.#write(() => ({ kind: 'addIndexFile', name: namesBytes([name]), json: new Uint8Array(json) }), `index file ${name}`)
+    // The JSON is not held on to: it is larger than what is decoded, and may wait for long.
+    return this.#addDecoded(name, decodeIndexFile(name, json))
   }
 
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void> {
@@ -169,7 +175,23 @@ class SqliteIndex implements LocalIndex {
     }
   }
 
-  #write(make: () => Job, subject?: string): Promise<void> { return this.#writer.run(make, subject) }
+  #write(make: () => Job): Promise<void> { return this.#writer.run(make) }
+
+  /** Its turn is that of the call, not that of the end of decoding: one file is decoded while another is written. */
+  async #addDecoded(name: string, decoding: Promise<IndexFile>): Promise<void> {
+    let file: IndexFile | undefined
+    const ready = decoding.then(decoded => { this.#decoded.add(file = decoded) })
+    try {
+      await this.#writer.run(() => ({ kind: 'addIndexFile', name: namesBytes([name]), ...recordsOf(file!) }), ready)
+    } finally {
+      // Where nothing can be written it is still being decoded.
+      await ready.catch(() => {})
+      if (file) {
+        this.#decoded.delete(file)
+        release([file.packs, file.blobs])
+      }
+    }
+  }
 
   #deleteRows(tree: Uint8Array): void {
     const ids = new Uint8Array(tree)
@@ -275,6 +297,11 @@ class SqliteIndex implements LocalIndex {
 function namesBytes(names: string[]): Uint8Array {
   if (!names.every(isIdName)) throw new DaybookError('ERR_USAGE', 'index: a name is not 64 hex digits')
   return Uint8Array.from(Buffer.from(names.join(''), 'hex'))
+}
+
+/** In buffers of their own, which can be handed over. */
+function recordsOf({ packs, toDelete, blobs, treeCount }: IndexFile): IndexRecords {
+  return { packs: new Uint8Array(packs), toDelete: new Uint8Array(toDelete), blobs: new Uint8Array(blobs), treeCount }
 }
 
 /** In a buffer of its own, which can be handed over. */

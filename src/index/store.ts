@@ -47,12 +47,12 @@ export class Store {
     }
   }
 
-  /** @throws CorruptError where the input cannot be understood; everything else is for classify() */
+  /** What it throws is for classify(). */
   run(job: Job): void {
     // Deleted or replaced: nobody would find what is written here.
     if (job.kind !== 'close' && identity(this.#file) !== this.#identity) throw new MovedIndexError(`${this.#file} has moved`)
     switch (job.kind) {
-      case 'addIndexFile': return this.#add.fromJson(job.name, job.json)
+      case 'addIndexFile': return this.#add.fromIndexFile(job.name, job)
       case 'addPackHeader': return this.#add.fromHeader(job.name, job.ids, job.fields)
       case 'removeIndexFiles': return this.#remove.ofIndexFiles(job.names)
       case 'removePacks': return this.#remove.ofHeaders(job.names)

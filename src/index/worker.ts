@@ -1,11 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
-import { CorruptError } from '../errors.js'
 import type { Answer, Job, WorkerData } from './jobs.js'
 import { Store } from './store.js'
 
 /*
- * The thread that writes to the index: JSON of index files is parsed and SQLite is written here, never in the thread that answers requests.
+ * The thread that writes to the index: SQLite is written here, never in the thread that answers requests.
  * It is given one job at a time and answers each once.
  */
 const port = parentPort as MessagePort
@@ -26,7 +25,6 @@ function run(job: Job): Answer {
     else (store ??= new Store(file, identity)).run(job)
     return {}
   } catch (error) {
-    if (error instanceof CorruptError) return { corrupt: error.reason }
     const { message, code } = error as NodeJS.ErrnoException
     return { error: { message, code } }
   }

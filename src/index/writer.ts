@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { CorruptError, DaybookError } from '../errors.js'
+import { DaybookError } from '../errors.js'
 import { classify } from './failure.js'
 import type { Failure } from './failure.js'
 import type { Answer, Job, WorkerData } from './jobs.js'
@@ -10,8 +10,8 @@ type MakeJob = () => Job
 
 interface Pending {
   readonly make: MakeJob
-  /** what it is about, for a CorruptError */
-  readonly subject: string
+  /** has its place, and not yet what it is made of */
+  unready: boolean
   attempts: number
   resolve(): void
   reject(error: unknown): void
@@ -79,12 +79,18 @@ export class Writer {
     this.#idle?.()
   }
 
-  run(make: MakeJob, subject = ''): Promise<void> {
+  /** @param ready what the job, and those behind it, wait for; if it rejects, so does the job, and nothing is written */
+  run(make: MakeJob, ready?: Promise<unknown>): Promise<void> {
     if (this.#closed || this.#broken) return Promise.reject(this.#broken ?? new DaybookError('ERR_INDEX', 'index is closed'))
     this.#lastRows = null
     return new Promise((resolve, reject) => {
-      this.#queue.push({ make, subject, attempts: 0, resolve, reject })
-      this.#next()
+      const pending: Pending = { make, unready: ready !== undefined, attempts: 0, resolve, reject }
+      this.#queue.push(pending)
+      if (!ready) return this.#next()
+      ready.then(() => {
+        pending.unready = false
+        this.#next()
+      }, error => this.#drop(pending, error))
     })
   }
 
@@ -138,7 +144,7 @@ export class Writer {
       this.#idle?.()
       return
     }
-    if (!this.#target) return
+    if (!this.#target || this.#queue[0].unready) return
     const pending = this.#queue.shift()!
     this.#current = pending
     pending.attempts++
@@ -147,6 +153,13 @@ export class Writer {
     const worker = this.#worker ??= this.#start(this.#target)
     worker.ref()
     worker.postMessage(job, buffersOf(job))
+  }
+
+  #drop(pending: Pending, error: unknown): void {
+    const place = this.#queue.indexOf(pending)
+    if (place >= 0) this.#queue.splice(place, 1)
+    pending.reject(error)
+    this.#next()
   }
 
   #dismiss(): void {
@@ -163,10 +176,9 @@ export class Writer {
     return worker
   }
 
-  #answered({ error, corrupt }: Answer): void {
+  #answered({ error }: Answer): void {
     const pending = this.#current
     if (!pending) return
-    if (corrupt !== undefined) return this.#settle(() => pending.reject(new CorruptError(pending.subject, corrupt)))
     if (!error) {
       this.#events.written()
       return this.#settle(pending.resolve)

@@ -196,8 +196,7 @@ export class IndexSync {
       const release = await budget.acquire(file.size * (this.#repository.version >= 2 ? COMPRESSION : 1))
       try {
         await this.#guard('index file', file, this.#badIndexFiles, async () => {
-          const json = await this.#repository.loadUnpacked('index', file.name, { signal: this.#signal })
-          await this.#index.addIndexFile(file.name, json)
+          await this.#addIndexFile(file.name)
           added++
         }, () => { vanished = true })
       } finally {
@@ -206,6 +205,11 @@ export class IndexSync {
     })
     if (added === 0 && known.size === 0 && files.length > 0) this.#throwIfUnreachable(this.#badIndexFiles)
     return { added, vanished }
+  }
+
+  // Nothing of it awaits the end of the writing, or it would keep the JSON until then.
+  async #addIndexFile(name: string): Promise<void> {
+    return this.#index.addIndexFile(name, await this.#repository.loadUnpacked('index', name, { signal: this.#signal }))
   }
 
   /** data/ is listed only when a bad index file may hide packs, and the list of index files is not the one it was listed for before. */

@@ -44,7 +44,7 @@ t.test('repositories made by the real restic', { skip: tier(t, 'restic', restics
       const index = new MemoryIndex()
       t.match(await syncIndex(repository, index.asLocalIndex()), { newIndexFiles: 2, snapshots: { length: 2 }, damaged: [] })
       for (const name of index.indexFiles()) {
-        const file = decodeIndexFile(name, await repository.loadUnpacked('index', name))
+        const file = await decodeIndexFile(name, await repository.loadUnpacked('index', name))
         t.equal(file.skipped, 0)
         const blobs = [...indexBlobs(file)]
         t.ok(blobs.length > 0)
