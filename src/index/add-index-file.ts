@@ -87,9 +87,10 @@ export class AddIndexFile {
     const listed = db.prepare('SELECT 1 FROM index_packs WHERE file = ? AND pack = ?')
     const unlistHeader = db.prepare('DELETE FROM index_packs WHERE pack = ? AND file <> ? AND file IN (SELECT file FROM index_files WHERE length(name) = 0)')
     const revive = db.prepare('UPDATE packs SET gone = 0, to_delete = (SELECT min(i.to_delete) FROM index_packs i WHERE i.pack = packs.pack) WHERE pack = ?')
+    const names = Buffer.from(index.packs.buffer, index.packs.byteOffset, index.packs.length)
     const packs = new Float64Array(index.toDelete.length)
     for (let i = 0; i < packs.length; i++) {
-      const packName = index.packs.subarray(32 * i, 32 * i + 32)
+      const packName = names.subarray(32 * i, 32 * i + 32)
       const found = find.get(packName)
       if (found && !isPack(found[0], packName, found[1])) throw new DamagedIndexError('checksum of a pack')
       const pack = found ? found[0] : next++
@@ -167,7 +168,10 @@ function recordsOfHeader(name: Uint8Array, ids: Uint8Array, fields: Float64Array
   return { packs: name, toDelete: new Uint8Array(1), blobs, treeCount }
 }
 
-/** Records in pieces for one transaction each, in the order of ids, so that the index is written from one end to the other and not at random; trees first, for they are waited for. */
+/**
+ * Records in pieces for one transaction each, as they come: trees first, for they are waited for, and by id, so that the index is written from one
+ * end to the other and not at random.
+ */
 function* pieces({ blobs, treeCount }: IndexRecords): Generator<{ table: BlobTable, records: Uint8Array }> {
   const trees = treeCount * INDEX_RECORD_LENGTH
   for (const [table, all] of [['tree_blobs', blobs.subarray(0, trees)], ['data_blobs', blobs.subarray(trees)]] as const) {

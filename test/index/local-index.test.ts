@@ -198,6 +198,37 @@ t.test('an index file that cannot be understood changes nothing', async t => {
   t.equal(index.indexFiles().size, 1, 'and the next one is added')
 })
 
+t.test('writes keep the order of the calls, whatever is still being decoded', async t => {
+  const index = await newIndex(t)
+  const [name, other] = [newId(), newId()]
+  const large = indexJson([makePack(random, 'data', 5000)])
+  const outcomes = await Promise.allSettled([
+    index.addIndexFile(name, large), index.removeIndexFiles([name]),
+    index.addIndexFile(newId(), large.subarray(0, -1)), index.addIndexFile(other, indexJson([])), index.putSnapshots(new Map(), []),
+  ])
+  t.same(outcomes.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled'])
+  t.same(index.indexFiles(), new Set([other]), 'removed behind its addition; the corrupt one held nobody up')
+})
+
+t.test('an index file is written to the new index when the old one is lost while it waits', async t => {
+  const index = await newIndex(t)
+  const packs = [1, 2, 3].map(() => makePack(random, 'data', 2000))
+  let written = 0
+  const writing = packs.map(async pack => {
+    await index.addIndexFile(newId(), indexJson([pack]))
+    written++
+  })
+  let lost = 0
+  for (let i = 0; i < 3; i++) {
+    await new Promise(resolve => setTimeout(resolve, 5))
+    lost = written
+    await index.reset('a test')
+  }
+  await Promise.all(writing)
+  t.same(packs.map(({ blobs }) => index.locate(hex(blobs[1999].id)).length), packs.map((_, i) => i < lost ? 0 : 1), `${lost} were written before`)
+  t.ok(await index.check())
+})
+
 t.test('reset() starts empty and says so, once and later', async t => {
   const index = await newIndex(t)
   const pack = makePack(random, 'data', 5)
