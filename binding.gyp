@@ -11,5 +11,12 @@
     "cflags_cc": ["-std=c++20", "-O3", "-Wall", "-Wextra", "-fexceptions", "<!@(pkg-config --cflags fuse3 libzstd)"],
     "libraries": ["<!@(pkg-config --libs fuse3 libzstd)"],
     "defines": ["NAPI_VERSION=9", "FUSE_USE_VERSION=314", "_FILE_OFFSET_BITS=64", "NODE_ADDON_API_CPP_EXCEPTIONS"]
+  }, {
+    "target_name": "daybook-guard",
+    "type": "executable",
+    "product_extension": "",
+    "sources": ["native/guard.cc"],
+    "cflags_cc": ["-std=c++20", "-Wall", "-Wextra"],
+    "ldflags": ["-Wl,--as-needed"]
   }]
 }

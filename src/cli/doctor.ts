@@ -2,6 +2,7 @@ import { accessSync, constants, readdirSync, readFileSync, statSync, type Dirent
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { defaultCacheDir } from '../index/location.js'
+import { guardCanAbort } from '../mount/guard.js'
 import { FUSE_CONF, FUSE_DEVICE, fuseDevice, fuseDeviceOpenToAll, fusermount3, maySysAdmin, OPEN_TO_ALL, userAllowOther } from '../mount/requirements.js'
 import { EXIT } from './exit-codes.js'
 import type { GlobalOptions } from './global-options.js'
@@ -19,7 +20,7 @@ export interface Finding {
 export async function doctorCommand(options: GlobalOptions): Promise<number> {
   const root = process.getuid!() === 0
   const findings = [
-    nodeVersion(), kernelVersion(), device(root), moduleLoaded(), capability(root), helper(root), await library(), await addon(), allowOther(root),
+    nodeVersion(), kernelVersion(), device(root), moduleLoaded(), capability(root), helper(root), await library(), await addon(), guard(root), allowOther(root),
     ...cacheDirectory(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!())),
   ]
   const failed = findings.some(({ state }) => state === 'fail')
@@ -103,6 +104,16 @@ async function addon(): Promise<Finding> {
   } catch (error) {
     return { check, state: 'fail', fact: `does not load: ${(error as Error).message.split('\n')[0]}`, mend: 'npm run build:native (it needs libfuse3-dev, libzstd-dev, pkg-config, a C++ compiler); scripts/setup does it all' }
   }
+}
+
+/** Without it, a process that is killed may leave readers that hang; everything else works. */
+function guard(root: boolean): Finding {
+  const check = 'guard'
+  const state = guardCanAbort()
+  if (state === 'yes') return { check, state: 'ok', fact: 'can end the connection of a mount whose process was killed' }
+  if (state === 'missing') return { check, state: 'warn', fact: 'not built, or cannot be run', mend: 'npm run build' }
+  return { check, state: 'warn', fact: 'fusectl is not mounted: readers of a mount whose process was killed may hang',
+    mend: root ? 'daybook unmount --force lets them go' : 'as root: mount -t fusectl fusectl /sys/fs/fuse/connections' }
 }
 
 function allowOther(root: boolean): Finding {

@@ -15,6 +15,7 @@ import { openRepository } from '../repository/open.js'
 import { Prefetch } from '../repository/prefetch.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
+import { guard } from './guard.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { SnapshotRoots } from './snapshot-roots.js'
 import { mountAt, readMountTable } from './mount-table.js'
@@ -129,6 +130,7 @@ class Mount implements RunningMount {
     }
     await this.#show()
     this.#transport.mount(this.#fs)
+    this.#opened.push(guard.hold(this.#transport.device.minor, log))
 
     const absent = () => this.#transport.setAbsentXattrs(absentXattrs(trees, allowOther))
     trees.onComplete(absent)

@@ -17,7 +17,7 @@ t.test('every check says what it found, and how to mend what is not right', asyn
   const { ok, checks } = JSON.parse(stdout.toString()) as Report
   t.equal(code, ok ? 0 : 1)
   t.same(checks.map(({ check }) => check),
-    ['node', 'kernel', '/dev/fuse', 'fuse module', 'right to mount', 'fusermount3', 'libfuse3', 'addon', 'user_allow_other', 'cache directory'])
+    ['node', 'kernel', '/dev/fuse', 'fuse module', 'right to mount', 'fusermount3', 'libfuse3', 'addon', 'guard', 'user_allow_other', 'cache directory'])
   for (const { check, state, mend } of checks) {
     t.match(state, /^(ok|warn|fail)$/, check)
     t.equal(mend !== undefined, state !== 'ok', `${check}: a remedy exactly where something is wrong`)

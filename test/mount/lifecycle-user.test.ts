@@ -2,7 +2,9 @@ import { spawn } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import t from 'tap'
 import { FUSE_DEVICE, fusermount3, userAllowOther } from '../../src/mount/requirements.js'
+import { readMountTable } from '../../src/mount/mount-table.js'
 import { isGone, isMounted, Lifecycle } from '../fixtures/lifecycle.js'
+import { killWhileRead } from '../fixtures/kill-while-read.js'
 import { mountTier } from '../fixtures/mount-case.js'
 import { daybook, projectRoot } from '../fixtures/mount-process.js'
 import { eventually, run, type Result } from '../fixtures/run.js'
@@ -74,6 +76,28 @@ t.test('signals work for ordinary users too, and a killed mount is cleared away'
   t.equal((await user('cat', [`${dir}/latest/small.txt`])).stdout.toString(), 'small\n')
   process.kill(third, 'SIGTERM')
   await eventually('unmounted', () => !isMounted(dir))
+})
+
+t.test('killed while files are read: nobody hangs, where the kernel lets users end their connections', async t => {
+  // As every machine with systemd has it.
+  const control = '/sys/fs/fuse/connections'
+  if (!readMountTable().some(({ type }) => type === 'fusectl')) {
+    t.equal((await run('mount', ['-t', 'fusectl', 'fusectl', control])).code, 0)
+    t.teardown(() => run('umount', ['-l', control]))
+  }
+  t.match((await user(daybook, ['doctor'])).stdout.toString(), /^ok +guard /m)
+  for (let round = 0; round < 4; round++) {
+    const { pid } = JSON.parse((await mountAsUser()).stdout.toString())
+    const exited = eventually('the process ends', () => isGone(pid), 60_000)
+    exited.catch(() => {})
+    const { over } = await killWhileRead({
+      files: ['2026-11-18', '2026-11-19'].map(day => `${dir}/${day}/big.bin`), killAt: (5 + 15 * round) * 1e6, as: ['setpriv', ...AS_NOBODY],
+      kill: () => { process.kill(pid, 'SIGKILL') }, exited, dir,
+    })
+    t.equal(over, true)
+    const unmounted = await user(daybook, ['unmount', dir])
+    t.equal(unmounted.code, 0, unmounted.stderr)
+  }
 })
 
 t.test('busy: an ordinary user gets the same answers', async t => {
