@@ -5,6 +5,7 @@
 #include "blob_codec.h"
 #include "index_json.h"
 #include "posix.h"
+#include "read_ranges.h"
 #include "session.h"
 #include "tree_rows.h"
 
@@ -14,6 +15,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   daybook::RegisterTreeRows(env, exports);
   daybook::RegisterIndexJson(env, exports);
   daybook::RegisterPosix(env, exports);
+  daybook::RegisterReadRanges(env, exports);
   daybook::Session::Register(env, exports);
   return exports;
 }

@@ -63,6 +63,11 @@ export interface Native {
   /** statx(2) of the path itself: what fs.lstat lacks: nanoseconds as signed pairs, birth time, mount id. */
   statx(path: Buffer): { mode: number, nlink: number, uid: number, gid: number, ino: bigint, size: bigint, blocks: bigint, rdevMajor: number, rdevMinor: number,
     atime: [bigint, number], mtime: [bigint, number], ctime: [bigint, number], btime: [bigint, number] | null }
+  /**
+   * pread(2) of many ranges in one piece of work on the thread pool. @param ranges quadruples [descriptor, offset, length, where in `into`]; the descriptors must stay
+   * open, and `into` must not be used, until the promise settles. @returns per range 1 if it was read whole, 0 if not (an error, or the file ends early)
+   */
+  readRanges(ranges: Float64Array, into: Uint8Array): Promise<Uint8Array>
   mknod(path: Buffer, mode: number, rdevMajor: number, rdevMinor: number): void
   utimensat(path: Buffer, atime: [bigint, number], mtime: [bigint, number]): void
   /** umount2(2) flags: 2 = MNT_DETACH. Throws like node:fs. */

@@ -5,6 +5,8 @@ export type FileType = typeof FILE_TYPES[number]
 /** One file of the repository. `name`: 64 hex digits; '' for config. */
 export interface Handle { readonly type: FileType, readonly name: string }
 export interface FileInfo { readonly name: string, /** bytes */ readonly size: number }
+/** bytes of a file, and where they are put */
+export interface Range { readonly handle: Handle, readonly offset: number, readonly length: number, readonly at: number }
 export interface ReadOptions {
   signal?: AbortSignal
   /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
@@ -25,6 +27,11 @@ export interface ReadBackend {
   list(type: Exclude<FileType, 'config'>, options?: ReadOptions): Promise<FileInfo[]>
   /** Exactly `length` bytes at `offset`. */
   read(handle: Handle, offset: number, length: number, options?: ReadOptions): Promise<Buffer>
+  /**
+   * Many ranges at once, where that is cheaper than one by one: each into its place in `into`, which must not be used until then.
+   * @returns per range whether it was read; what was not is to be read() by itself, which says why
+   */
+  readRanges?(ranges: readonly Range[], into: Buffer, options?: { signal?: AbortSignal }): Promise<ArrayLike<number>>
   /** The whole file. @param maxLength refuse (CorruptError) above that many bytes */
   readAll(handle: Handle, maxLength: number, options?: ReadOptions): Promise<Buffer>
   stat(handle: Handle, options?: ReadOptions): Promise<FileInfo>

@@ -4,7 +4,7 @@ import { AccessError, CorruptError, DaybookError, NotFoundError } from '../error
 import { raceAbort, throwIfAborted } from '../util/abort.js'
 import { forEachLimited } from '../util/concurrency.js'
 import { isIdName } from '../util/hex.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { FileInfo, FileType, Handle, Range, ReadBackend, ReadOptions } from './backend.js'
 import { fileName } from './file-name.js'
 import { OpenFiles } from './open-files.js'
 
@@ -40,6 +40,11 @@ export class LocalBackend implements ReadBackend {
       if (bytes.length < length) throw new CorruptError(fileName(handle), `truncated: ends at byte ${offset + bytes.length}, ${offset + length} expected`)
       return bytes
     }), signal)
+  }
+
+  async readRanges(ranges: readonly Range[], into: Buffer, { signal }: { signal?: AbortSignal } = {}): Promise<ArrayLike<number>> {
+    throwIfAborted(signal)
+    return raceAbort(this.#packs.readRanges(ranges.map(range => ({ ...range, path: this.#paths(range.handle)[0] })), into), signal)
   }
 
   async readAll(handle: Handle, maxLength: number, { signal }: ReadOptions = {}): Promise<Buffer> {

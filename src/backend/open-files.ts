@@ -1,5 +1,6 @@
 import { constants, open, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { native } from '../native.js'
 
 interface Entry {
   readonly file: Promise<{ handle: FileHandle, ino: bigint, dev: bigint }>
@@ -36,7 +37,7 @@ export class OpenFiles {
   #timer: NodeJS.Timeout | null = null
   #closed = false
 
-  constructor({ max = 32, idleMs = 10_000, trustMs = 1000, now = () => performance.now() }: OpenFilesOptions = {}) {
+  constructor({ max = 128, idleMs = 10_000, trustMs = 1000, now = () => performance.now() }: OpenFilesOptions = {}) {
     this.#max = max
     this.#idleMs = idleMs
     this.#trustMs = trustMs
@@ -65,6 +66,28 @@ export class OpenFiles {
       void this.#drop(path, entry)
       throw error
     })
+  }
+
+  /**
+   * Ranges of several files, each into its place in `into`, with one hop to the thread pool. Never rejects.
+   * @returns per range 1 if it was read whole; what was not is to be tried by read()
+   */
+  async readRanges(ranges: readonly { path: string, offset: number, length: number, at: number }[], into: Buffer): Promise<ArrayLike<number>> {
+    const entries = ranges.map(({ path }) => this.#open(path))
+    for (const entry of entries) entry.readers++
+    try {
+      const found = await Promise.all(ranges.map(({ path }, i) => this.#usable(path, entries[i]).catch(() => null)))
+      const numbers = new Float64Array(ranges.length * 4)
+      // what cannot be opened is asked for with a length of 0, and was not read
+      ranges.forEach(({ offset, length, at }, i) => numbers.set(found[i] === null ? [0, 0, 0, 0] : [found[i].fd, offset, length, at], i * 4))
+      const read = await native.readRanges(numbers, into)
+      return read.map((whole, i) => found[i] === null ? 0 : whole)
+    } finally {
+      for (const entry of entries) {
+        entry.readers--
+        if (entry.dropped) void this.#closeIfUnused(entry)
+      }
+    }
   }
 
   async close(): Promise<void> {
@@ -102,18 +125,7 @@ export class OpenFiles {
   async #readFrom(path: string, entry: Entry, offset: number, length: number, into: Buffer | undefined): Promise<Buffer> {
     entry.readers++
     try {
-      const { handle, ino, dev } = await entry.file
-      if (this.#now() - entry.checkedMs > this.#trustMs) {
-        const found = await stat(path, { bigint: true })
-        if (found.ino !== ino || found.dev !== dev) throw Object.assign(new Error('replaced'), { code: 'ESTALE' })
-        entry.checkedMs = this.#now()
-      }
-      entry.usedMs = this.#now()
-      if (!entry.dropped) {
-        // to the young end
-        this.#entries.delete(path)
-        this.#entries.set(path, entry)
-      }
+      const handle = await this.#usable(path, entry)
       const buffer = into !== undefined && into.length >= length ? into.subarray(0, length) : Buffer.allocUnsafeSlow(length)
       let done = 0
       while (done < length) {
@@ -126,6 +138,23 @@ export class OpenFiles {
       entry.readers--
       if (entry.dropped) void this.#closeIfUnused(entry)
     }
+  }
+
+  /** The file, if it still is that of its path. @throws ESTALE */
+  async #usable(path: string, entry: Entry): Promise<FileHandle> {
+    const { handle, ino, dev } = await entry.file
+    if (this.#now() - entry.checkedMs > this.#trustMs) {
+      const found = await stat(path, { bigint: true })
+      if (found.ino !== ino || found.dev !== dev) throw Object.assign(new Error('replaced'), { code: 'ESTALE' })
+      entry.checkedMs = this.#now()
+    }
+    entry.usedMs = this.#now()
+    if (!entry.dropped) {
+      // to the young end
+      this.#entries.delete(path)
+      this.#entries.set(path, entry)
+    }
+    return handle
   }
 
   async #drop(path: string, entry: Entry): Promise<void> {

@@ -73,6 +73,8 @@ export class Sweep {
   #front: Swept | null = null
   #pumping = false
   #batch: Push[] = []
+  /** blobs of which nothing is left to push once the batch has been */
+  #whole: BlobId[] = []
 
   constructor(sources: { trees: TreeSource, blobs: BlobSource, pages: PageCache, handles: TreeHandles, directories: Directories }) {
     this.#trees = sources.trees
@@ -156,7 +158,8 @@ export class Sweep {
   /** Plan as much as credit and memory allow: the rest of `first`, then the directories behind it. */
   #pump(first: Swept): void {
     this.#front = first
-    if (!this.#room) return
+    // In portions: asking for one directory's files as soon as there is room for them would make a read of each.
+    if (!this.#room || this.#outstanding > this.#budget / 2) return
     let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
     while (swept !== null && this.#room) {
       this.#plan(swept)
@@ -241,12 +244,10 @@ export class Sweep {
     if (length === 0) return
     this.#unconfirmed += Math.max(FILE_COST, length)
     this.#batch.push([fileNode(handle, position, rows.hasXattrs(position)), 0, blob, 0, length])
-    if (whole) this.#dropAfterFlush.push(id)
+    if (whole) this.#whole.push(id)
     if (this.#batch.length === 1) queueMicrotask(() => this.#flush())
     else if (this.#batch.length >= BATCH) this.#flush()
   }
-
-  readonly #dropAfterFlush: BlobId[] = []
 
   #flush(): void {
     if (this.#batch.length === 0) return
@@ -256,9 +257,13 @@ export class Sweep {
     let bytes = 0
     for (const item of batch) bytes += item[4]
     this.#outstanding += bytes
-    void this.#pages.push(batch).catch(() => 0).then(() => this.#arrived(bytes))
-    for (const id of this.#dropAfterFlush) this.#blobs.drop(id)
-    this.#dropAfterFlush.length = 0
+    const whole = this.#whole
+    this.#whole = []
+    void this.#pages.push(batch).catch(() => 0).then(() => {
+      // not before: who is faster than the push asks for it
+      for (const id of whole) this.#blobs.drop(id)
+      this.#arrived(bytes)
+    })
   }
 
   /** The next directory in tree order behind the one planned last, fetched from the index; null if there is none, or not yet. */

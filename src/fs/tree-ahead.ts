@@ -5,14 +5,14 @@ import { NO_TREE, VIRTUAL, type Directories } from './directories.js'
 import type { BlobId, TreeSource } from './sources.js'
 import type { TreeHandles } from './tree-handles.js'
 
-/** Trees had ahead of a walker, or on their way. */
-const AHEAD = 2048
+/** Trees in tree order from the walker on that are had, or on their way. Bounded by the memory of the source, too: these are 6 MB as a rule. */
+const AHEAD = 3072
+const MAX_AHEAD_BYTES = 6 << 20
 /**
- * They are asked for in batches; smaller ones only while nothing is under way. The trees of a snapshot lie in as many packs as there were backups
- * that changed some, so a batch costs about one read for each of them, however small it is: with 128, `find` over the last of 30 days read 3 trees at a time.
+ * Once so many have been passed, the next ones are asked for, level by level. The trees of a snapshot lie in as many packs as there were backups
+ * that changed some, so asking costs about one read for each of them, however little is asked for: by the hundred, `find` over the last of 30 days read 2 trees at a time.
  */
-const BATCH = 768
-const MAX_AHEAD_BYTES = 4 << 20
+const BATCH = 1024
 /** A walker may pass its siblings in another order than ours (a locale's): so many trees behind it are not taken for passed. */
 const SLACK = 64
 /** ms within which a directory and one below it are listed by somebody who walks */
@@ -96,14 +96,12 @@ class Walk {
   #order: (Tree | Rest)[]
   /** the trees in `order` */
   readonly #ahead = new Map<string, Tree>()
-  /** of those which the walker has not passed yet: how many, and bytes of rows */
-  #count = 0
+  /** bytes of rows had and not passed yet */
   #bytes = 0
   /** trees in the order that were not asked for yet */
   #unsent: { readonly id: BlobId, readonly tree: Tree }[] = []
   #underWay = 0
-  /** something in the order has subdirectories that are not in it */
-  #extendable = true
+  #passedSince = BATCH
 
   constructor(trees: TreeSource, order: Rest[]) {
     this.#trees = trees
@@ -116,28 +114,29 @@ class Walk {
     const tree = this.#ahead.get(key)!
     if (tree.listed) return
     tree.listed = true
-    this.#leave(tree)
+    this.#bytes -= tree.bytes
+    this.#passedSince++
   }
 
-  /** Ask for more once enough of what is to be ahead has been passed. */
+  /** Ask for the next ones once enough have been passed. */
   pump(): void {
-    if (this.#count > AHEAD - BATCH || this.#bytes > MAX_AHEAD_BYTES) return
-    if (this.#extendable) this.#extend()
-    if (this.#unsent.length < BATCH && this.#underWay > 0) return
+    if (this.#underWay > 0 || this.#passedSince < BATCH || this.#bytes > MAX_AHEAD_BYTES) return
+    this.#extend()
     const sent = this.#unsent
-    if (sent.length === 0) return
+    if (sent.length === 0) {
+      this.#passedSince = 0
+      return
+    }
     this.#unsent = []
-    this.#underWay += sent.length
+    this.#underWay = sent.length
     this.#trees.fetch(sent.map(({ id }) => id), (index, rows) => {
-      this.#underWay--
       this.#arrived(sent[index].tree, rows)
-      if (this.#underWay === 0) this.pump()
+      if (--this.#underWay === 0) this.pump()
     })
   }
 
   /** Put the subdirectories of what has arrived into the order. */
   #extend(): void {
-    this.#extendable = false
     const order: (Tree | Rest)[] = []
     for (const item of this.#remaining()) {
       if (!isTree(item)) this.#expand(item, order)
@@ -161,7 +160,7 @@ class Walk {
       if (at >= last || (isTree(item) && at > last - SLACK)) return true
       if (isTree(item)) {
         this.#ahead.delete(item.key)
-        if (!item.listed) this.#leave(item)
+        if (!item.listed) this.#bytes -= item.bytes
       }
       return false
     })
@@ -171,20 +170,17 @@ class Walk {
   #expand(rest: Rest, order: (Tree | Rest)[]): void {
     const { view } = rest
     const positions = view.directoryPositions
-    while (rest.next < positions.length && this.#count < AHEAD) {
+    while (rest.next < positions.length && order.length < AHEAD) {
       const id = view.subtree(positions[rest.next++])
       if (id === null) continue
       const key = idKey(id)
       if (this.#ahead.has(key)) continue
       const tree: Tree = { key, view: null, bytes: 0, arrived: false, listed: false }
       this.#ahead.set(key, tree)
-      this.#count++
       order.push(tree)
       this.#unsent.push({ id, tree })
     }
-    if (rest.next === positions.length) return
-    order.push(rest)
-    this.#extendable = true
+    if (rest.next < positions.length) order.push(rest)
   }
 
   #arrived(tree: Tree, rows: Buffer | Error): void {
@@ -193,22 +189,13 @@ class Walk {
     if (rows instanceof Error) {
       // Refused or damaged: it will be asked for, and answered or refused then.
       this.#ahead.delete(tree.key)
-      if (!tree.listed) this.#leave(tree)
       tree.listed = true
       return
     }
     const view = new TreeRows(rows)
-    if (view.directoryPositions.length > 0) {
-      tree.view = view
-      this.#extendable = true
-    }
+    if (view.directoryPositions.length > 0) tree.view = view
     if (tree.listed) return
     tree.bytes = rows.length
     this.#bytes += rows.length
-  }
-
-  #leave(tree: Tree): void {
-    this.#count--
-    this.#bytes -= tree.bytes
   }
 }

@@ -76,6 +76,8 @@ class WantedBlob<T> {
 /** A range of a pack to be read. */
 class Read<T> {
   started = false
+  /** not to be part of a group: as part of one it could not be had */
+  alone = false
   /** bytes it holds while it is under way */
   readonly cost: number
 
@@ -90,6 +92,15 @@ class Read<T> {
   }
 }
 
+/** A read whose bytes lie at `start` of `bytes`. */
+interface Arrived<T> { readonly read: Read<T>, readonly bytes: Buffer, readonly start: number }
+
+/**
+ * Short reads that wait are done as one where the backend can, and decoded as one: each hop to the thread pool and back wakes two sleeping threads, which takes
+ * longer than to read and decode a few KB.
+ */
+const GROUP_READS = 64
+const GROUP_BYTES = 1 << 20
 /** Bytes of memory for ranges kept between reads: as much as is commonly under way, and restic's longest blobs (8 MiB) find room. */
 const IDLE_BYTES = 4 << 20
 /** Places of blobs remembered: `length` and `want` ask for the same ones, a file's reader again and again. */
@@ -290,53 +301,69 @@ export class PackLoader<T> {
   }
 
   #pump(): void {
-    for (let read = this.#next(); read !== undefined; read = this.#next()) void this.#run(read)
+    for (let first = this.#take(0); first !== undefined; first = this.#take(0)) {
+      const group = [first]
+      let bytes = first.length
+      while (!first.alone && group.length < GROUP_READS && this.#options.backend.readRanges !== undefined) {
+        const next = this.#take(bytes, first.ahead)
+        if (next === undefined) break
+        group.push(next)
+        bytes += next.length
+      }
+      void this.#run(group, bytes)
+    }
   }
 
-  #next(): Read<T> | undefined {
+  /** The next read that may begin. @param joining bytes of the group it would be part of, 0: it begins one */
+  #take(joining: number, ahead?: boolean): Read<T> | undefined {
     if (this.#closed) return undefined
+    const queue = this.#demand.length > 0 ? this.#demand : this.#ahead
+    if (queue.length === 0) return undefined
+    const read = queue[0]
+    const isAhead = queue === this.#ahead
+    if (joining > 0 && (isAhead !== ahead || read.alone || joining + read.length > GROUP_BYTES)) return undefined
     const { connections } = this.#options.backend
-    if (this.#demand.length > 0) {
-      const fits = this.#inFlightBytes + this.#demand[0].cost <= this.#budget && this.#reading < connections
-      return fits || this.#demandUnderWay === 0 ? this.#demand.shift() : undefined
-    }
-    if (this.#ahead.length === 0) return undefined
-    const fits = this.#inFlightBytes + this.#ahead[0].cost <= this.#budget * 3 / 4 && this.#reading < Math.max(1, connections - 1)
-    return fits || this.#inFlightBytes === 0 ? this.#ahead.shift() : undefined
+    const fits = this.#inFlightBytes + read.cost <= this.#budget * (isAhead ? 3 / 4 : 1)
+    const idle = joining > 0 || this.#reading < (isAhead ? Math.max(1, connections - 1) : connections)
+    const first = isAhead ? this.#inFlightBytes === 0 : this.#demandUnderWay === 0
+    if (!(fits && idle) && !first) return undefined
+    queue.shift()
+    read.started = true
+    this.#inFlightBytes += read.cost
+    if (!isAhead) this.#demandUnderWay++
+    return read
   }
 
   /** Never rejects. */
-  async #run(read: Read<T>): Promise<void> {
-    const { backend, index, keys } = this.#options
-    const { members, locations } = read
-    read.started = true
-    this.#inFlightBytes += read.cost
+  async #run(group: Read<T>[], length: number): Promise<void> {
+    const memory = this.#memory.take(length)
     this.#reading++
-    if (!read.ahead) this.#demandUnderWay++
-    const memory = this.#memory.take(read.length)
-    let bytes: Buffer
-    try {
-      bytes = await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal, memory)
-    } catch (error) {
-      this.#reading--
-      this.#finished(read)
-      this.#readFailed(read, error as Error)
-      return this.#pump()
-    }
+    const arrived = group.length === 1 ? await this.#readOne(group[0], memory) : await this.#readGroup(group, memory!)
     this.#reading--
     this.#pump()
+    // Memory of a read that failed may still be written to.
+    if (arrived.length === 0) return
 
+    const { index, keys } = this.#options
+    const members = arrived.flatMap(({ read }) => read.members)
+    const locations = arrived.flatMap(({ read }) => read.locations)
     const ids = Buffer.allocUnsafe(members.length * 32)
     for (let i = 0; i < members.length; i++) ids.write(members[i].key, i * 32, 'latin1')
+    const entries = new Uint32Array(members.length * 3)
+    let at = 0
+    for (const { read, start } of arrived) {
+      entries.set(decodeEntries(read.locations, read.offset - start), at * 3)
+      at += read.members.length
+    }
     let results: (T | number)[] | null = null
     let failure: Error | null = null
     try {
-      results = await this.#decoding.decode(keys, bytes, decodeEntries(locations, read.offset), ids)
+      results = await this.#decoding.decode(keys, arrived[0].bytes, entries, ids)
     } catch (error) {
       failure = error as Error
     }
     this.#memory.give(memory)
-    this.#finished(read)
+    for (const { read } of arrived) this.#finished(read)
     this.#pump()
     for (let i = 0; i < members.length; i++) {
       const wanted = members[i]
@@ -345,6 +372,43 @@ export class PackLoader<T> {
         this.#copyFailed(wanted, locations[i], decodeFailure(this.#title(wanted), locations[i], index, results[i] as number))
       } else this.#decoded(wanted, locations[i], results[i] as T)
     }
+  }
+
+  async #readOne(read: Read<T>, memory: Buffer | undefined): Promise<Arrived<T>[]> {
+    const { backend, index } = this.#options
+    try {
+      return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal, memory), start: 0 }]
+    } catch (error) {
+      this.#finished(read)
+      this.#readFailed(read, error as Error)
+      return []
+    }
+  }
+
+  /** What does not arrive is read alone, which tells why. */
+  async #readGroup(group: Read<T>[], memory: Buffer): Promise<Arrived<T>[]> {
+    const { backend, index } = this.#options
+    const arrived: Arrived<T>[] = []
+    let at = 0
+    const ranges = group.map(read => {
+      const range = { handle: { type: 'data' as const, name: index.packName(read.pack) }, offset: read.offset, length: read.length, at }
+      at += read.length
+      return range
+    })
+    const done = await backend.readRanges!(ranges, memory, { signal: this.#abort.signal }).catch(() => [])
+    for (let i = 0; i < group.length; i++) {
+      const read = group[i]
+      if (done[i] === 1) {
+        arrived.push({ read, bytes: memory, start: ranges[i].at })
+        continue
+      }
+      this.#finished(read)
+      if (this.#closed) continue
+      read.started = false
+      read.alone = true
+      ;(read.ahead ? this.#ahead : this.#demand).unshift(read)
+    }
+    return arrived
   }
 
   #finished(read: Read<T>): void {
