@@ -3,7 +3,8 @@ import type { BlobId, BlobSource } from '../fs/sources.js'
 import type { Native, NativeBlob } from '../native.js'
 import { idKey } from '../util/id-key.js'
 import { plainLength } from './fetch-plan.js'
-import { PackLoader, type OnItem, type PackLoaderOptions } from './pack-loader.js'
+import { PackLoader, type PackLoaderOptions } from './pack-loader.js'
+import type { OnItem } from './pack-read.js'
 
 export interface BlobLoaderOptions extends PackLoaderOptions {
   readonly native: Pick<Native, 'decodeBlobs'>

@@ -10,6 +10,8 @@ import { SharedRun } from '../util/single-flight.js'
 import { LOCAL_LIMITS, plainLength, planReads } from './fetch-plan.js'
 import type { PlanLimits } from './fetch-plan.js'
 import { LocationCache } from './location-cache.js'
+import { part, Read, WantedBlob } from './pack-read.js'
+import type { OnItem } from './pack-read.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
 import { ReadMemory } from './read-memory.js'
 
@@ -45,51 +47,6 @@ export interface Decoding<T> {
   discard(item: T): void
   /** The loader was closed. */
   closed?(): void
-}
-
-export type OnItem<T> = (index: number, item: T | Error) => void
-
-/** A blob somebody waits for. One object for all who wait, no promise and no closure: there are tens of thousands of these per second. */
-class WantedBlob<T> {
-  /** the read it is a member of */
-  read: Read<T> | null = null
-  /** copies that failed */
-  tried: BlobLocation[] | null = null
-  /** the repository has been looked at again: no further chance */
-  lastRound = false
-  failure: Error | null = null
-  /** further ones who wait: callback, index, callback, index, ... */
-  others: (OnItem<T> | number)[] | null = null
-
-  constructor(
-    readonly key: string,
-    /** copies not tried yet */
-    public locations: readonly BlobLocation[],
-    /** bytes of plaintext */
-    readonly bytes: number,
-    public ahead: boolean,
-    readonly onItem: OnItem<T>,
-    readonly index: number,
-  ) {}
-}
-
-/** A range of a pack to be read. */
-class Read<T> {
-  started = false
-  /** not to be part of a group: as part of one it could not be had */
-  alone = false
-  /** bytes it holds while it is under way */
-  readonly cost: number
-
-  constructor(readonly pack: number, readonly offset: number, readonly length: number, readonly members: WantedBlob<T>[], readonly locations: BlobLocation[],
-    public ahead: boolean) {
-    let cost = length
-    for (let i = 0; i < members.length; i++) {
-      members[i].read = this
-      cost += plainLength(locations[i])
-    }
-    this.cost = cost
-  }
 }
 
 /** A read whose bytes lie at `start` of `bytes`. */
@@ -503,16 +460,6 @@ export class PackLoader<T> {
     if (failure === null || failure instanceof NotFoundError) return new NotFoundError(title, failure === null ? undefined : { cause: failure })
     return new CorruptError(title, failure instanceof CorruptError && failure.file === title ? failure.reason : failure.message, { cause: failure })
   }
-}
-
-/** Members from..to-1 of a read, as a read of its own. */
-function part<T>(read: Read<T>, from: number, to: number): Read<T> | null {
-  if (from >= to) return null
-  const locations = read.locations.slice(from, to)
-  const { offset } = locations[0]
-  let end = offset
-  for (const location of locations) end = Math.max(end, location.offset + location.length)
-  return new Read(read.pack, offset, end - offset, read.members.slice(from, to), locations, read.ahead)
 }
 
 /** One for all: making an Error records the stack, and thousands may be refused in a second. */
