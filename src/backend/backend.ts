@@ -11,6 +11,8 @@ export interface ReadOptions {
   signal?: AbortSignal
   /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
   into?: Buffer
+  /** read(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
+  again?: number
 }
 
 /**
@@ -23,6 +25,8 @@ export interface ReadBackend {
   readonly location: string
   /** how many requests at once are useful */
   readonly connections: number
+  /** Independent sources of the same bytes (a cache and what lies behind it, replicas); 1 if not given. What proves wrong is read `again` from the others. */
+  readonly sources?: number
   /** Files of a type, in no order. A folder that is missing lists as empty. Names that are not 64 hex digits are left out. */
   list(type: Exclude<FileType, 'config'>, options?: ReadOptions): Promise<FileInfo[]>
   /** Exactly `length` bytes at `offset`. */

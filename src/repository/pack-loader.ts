@@ -326,7 +326,7 @@ export class PackLoader<T> {
       const wanted = members[i]
       if (results === null) this.#settle(wanted, failure!)
       else if (typeof results[i] === 'number') {
-        this.#copyFailed(wanted, locations[i], decodeFailure(this.#title(wanted), locations[i], index, results[i] as number))
+        this.#bytesWrong(wanted, locations[i], decodeFailure(this.#title(wanted), locations[i], index, results[i] as number))
       } else this.#decoded(wanted, locations[i], results[i] as T)
     }
   }
@@ -334,7 +334,7 @@ export class PackLoader<T> {
   async #readOne(read: Read<T>, memory: Buffer | undefined): Promise<Arrived<T>[]> {
     const { backend, index } = this.#options
     try {
-      return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, this.#abort.signal, memory), start: 0 }]
+      return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, { signal: this.#abort.signal, into: memory, again: read.again }), start: 0 }]
     } catch (error) {
       this.#finished(read)
       this.#readFailed(read, error as Error)
@@ -396,6 +396,21 @@ export class PackLoader<T> {
       this.#options.log.warn(`a copy of a ${this.#decoding.kind} could not be had, another was taken`, { [this.#decoding.kind]: keyHex(wanted.key), pack, cause: wanted.failure.message })
     }
     this.#decoding.arrived(wanted.key, item, () => this.#settle(wanted, item))
+  }
+
+  /** The same copy from another source, as long as there is one; then it is this copy that is bad. */
+  #bytesWrong(wanted: WantedBlob<T>, location: BlobLocation, error: Error): void {
+    if (this.#closed) return
+    const again = ++wanted.again
+    if (again >= (this.#options.backend.sources ?? 1)) {
+      wanted.again = 0
+      return this.#copyFailed(wanted, location, error)
+    }
+    const read = new Read(location.pack, location.offset, location.length, [wanted], [location], wanted.ahead)
+    read.alone = true
+    read.again = again
+    ;(wanted.ahead ? this.#ahead : this.#demand).push(read)
+    this.#soon()
   }
 
   #copyFailed(wanted: WantedBlob<T>, location: BlobLocation, error: Error): void {

@@ -12,6 +12,8 @@ export class WantedBlob<T> {
   tried: BlobLocation[] | null = null
   /** the repository has been looked at again: no further chance */
   lastRound = false
+  /** so many sources of the copy being tried gave wrong bytes */
+  again = 0
   failure: Error | null = null
   /** further ones who wait: callback, index, callback, index, ... */
   others: (OnItem<T> | number)[] | null = null
@@ -33,6 +35,8 @@ export class Read<T> {
   started = false
   /** not to be part of a group: as part of one it could not be had */
   alone = false
+  /** see ReadOptions */
+  again = 0
   /** bytes it holds while it is under way */
   readonly cost: number
 

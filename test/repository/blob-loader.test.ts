@@ -140,6 +140,26 @@ claim('bytes of another blob are not taken for the wanted one', async t => {
   loader.close()
 })
 
+claim('what proves wrong is read again from each further source of the same bytes, and only then from another copy', async t => {
+  for (const wrong of [1, 2, 3]) {
+    const packs = new FakePacks()
+    const loader = makeLoader(packs, { backend: Object.assign(packs.backend, { sources: 3 }) })
+    const blobs = plains('a', 3)
+    packs.add(blobs)
+    const again: (number | undefined)[] = []
+    packs.backend.intercept = async ({ offset, length }, _signal, options) => {
+      if (offset !== 0) return
+      again.push(options?.again)
+      if (again.length <= wrong) return Buffer.alloc(length, 1)
+    }
+    const [first, second] = await fetchAll(loader, ids(blobs.slice(0, 2)))
+    t.strictSame(first, wrong < 3 ? blobs[0] : 'ERR_CORRUPT')
+    t.strictSame(second, blobs[1])
+    t.strictSame(again.slice(0, 3), [0, 1, 2].slice(0, wrong + 1))
+    loader.close()
+  }
+})
+
 claim('an error says what and where', async t => {
   const packs = new FakePacks()
   const loader = makeLoader(packs)
