@@ -9,12 +9,19 @@ export interface ReadOptions {
   signal?: AbortSignal
   /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
   into?: Buffer
+  /** of remotes: fail (ERR_UNREACHABLE) when nothing arrives for that long, so that another connection can be tried */
+  idleMs?: number
+  /** told whenever something arrives from a remote */
+  alive?: () => void
 }
 
 /**
  * Flat storage of a repository's files, for reading. Knows nothing of blobs, keys or JSON. All methods may run concurrently.
- * Errors: NotFoundError (ERR_NOT_FOUND) for a file that is not there; DaybookError ERR_UNREACHABLE for what may pass;
- * CorruptError where a file ends before offset + length.
+ * Errors: NotFoundError (ERR_NOT_FOUND) for a file that is not there; DaybookError ERR_UNREACHABLE for what may pass; AccessError and
+ * RefusedError for what will not; CorruptError where a file ends before offset + length; ERR_ABORTED at once when the signal says so.
+ *
+ * A backend tries each request once. Retries and limits are wrappers around it (retry.ts, connection-limit.ts, bandwidth.ts), which know nothing
+ * of what they wrap: they ask an error whether it is `retryable`. What can also write will be `Backend extends ReadBackend`.
  */
 export interface ReadBackend {
   /** what to call it in messages; holds no password */

@@ -88,7 +88,7 @@ class Mount implements RunningMount {
   async start(): Promise<void> {
     const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
-    const backend = openBackend(access.location)
+    const backend = await openBackend(access.location, access.backend, log)
     this.#opened.push(() => backend.close())
     const prefetch = new Prefetch(backend, { signal })
     const password = await access.password()
