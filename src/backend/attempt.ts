@@ -9,7 +9,7 @@ export const MAX_TIMER_MS = 2 ** 31 - 1
 
 /** What one request to a remote has to know: when to stop, and whom to tell that something has come. */
 export interface Attempt {
-  /** stop, whatever the reason; nobody waits for the outcome any more */
+  /** stop: nobody waits for the outcome any more. Its reason is the error that was given to the caller instead. */
   readonly signal: AbortSignal
   alive(): void
 }
@@ -40,7 +40,7 @@ export async function attempt<T>(location: string, { signal, idleMs = IDLE_MS, a
   try {
     return await Promise.race([working, ended])
   } catch (error) {
-    stop.abort()
+    stop.abort(error)
     throw error
   } finally {
     over = true
