@@ -38,6 +38,12 @@ export function tooLong(file: string, size: number, maxLength: number): CorruptE
   return new CorruptError(file, `${size} bytes are too many, ${maxLength} at most`)
 }
 
+/** What a range without bytes is, of which HTTP has no notion. @param size of the file */
+export function nothing(size: number, file: string, offset: number): Buffer {
+  if (offset > size) throw truncated(file, size, offset)
+  return Buffer.alloc(0)
+}
+
 function tlsReason({ message }: Error): string {
   return /error:[0-9A-F]+:[^:]*:[^:]*:([^:]+)/.exec(message)?.[1] ?? message
 }

@@ -24,6 +24,7 @@ export async function openBackend(location: Location, options: BackendOptions = 
 async function openRemote(location: Location, options: BackendOptions): Promise<ReadBackend> {
   switch (location.scheme) {
     case 'rest': return new (await import('./rest.js')).RestBackend(location, options)
+    case 's3': return new (await import('./s3.js')).S3Backend(location, options)
     case 'sftp': return new (await import('./sftp.js')).SftpBackend(location, options)
     default: throw new DaybookError('ERR_UNSUPPORTED', `${location.scheme} repositories cannot be opened: ${location.display}`, 'those that can: a folder, sftp:, s3:, rest:; what rclone reaches can be mounted with it, or served with `rclone serve restic`')
   }

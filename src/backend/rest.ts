@@ -7,7 +7,7 @@ import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './bac
 import { fileName } from './file-name.js'
 import { readInto, readUpTo } from './http-body.js'
 import { HttpClient, makeAgents } from './http-client.js'
-import { connectionError, statusError, tooLong, truncated } from './http-errors.js'
+import { connectionError, nothing, statusError, tooLong, truncated } from './http-errors.js'
 import type { Location } from './location.js'
 import { connectionsOf, type BackendOptions } from './options.js'
 import { parseRestLocation } from './rest-location.js'
@@ -65,7 +65,7 @@ export class RestBackend implements ReadBackend {
     const { into } = options
     return this.#request(options, async (get, { alive }) => {
       // HTTP has no way to ask for nothing.
-      if (length === 0) return this.#nothing(await this.#size(get, handle), file, offset)
+      if (length === 0) return nothing(await this.#size(get, handle), file, offset)
       const end = offset + length
       const answer = await get('GET', pathOf(handle), `bytes=${offset}-${end - 1}`)
       const { start, total } = rangeOf(answer)
@@ -119,11 +119,6 @@ export class RestBackend implements ReadBackend {
     const size = lengthOf(answer)
     if (size === null) throw drop(answer, new DaybookError('ERR_UNREACHABLE', `${this.location} does not say how long ${fileName(handle)} is`))
     return drop(answer, size)
-  }
-
-  #nothing(size: number, file: string, offset: number): Buffer {
-    if (offset > size) throw truncated(file, size, offset)
-    return Buffer.alloc(0)
   }
 
   #mustBe(answer: IncomingMessage, expected: readonly number[], file: string | null): void {
