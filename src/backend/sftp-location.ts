@@ -33,7 +33,7 @@ function fromUrl(target: string, display: string): SftpLocation {
   const [, login, host, port, path] = found
   // restic has no use for a password either: ssh asks nobody when nobody is there.
   const user = login?.split(':')[0]
-  return { user: user ? decode(user) : null, host: bare(host), port: port === undefined ? null : Number(port), path: decode(path) }
+  return { user: user ? decode(user) : null, host: decode(bare(host)), port: port === undefined ? null : Number(port), path: decode(path) }
 }
 
 function fromScp(target: string, display: string): SftpLocation {
