@@ -21,6 +21,12 @@ const MAX_ATTEMPTS = 12
 const ATTEMPTS_IN_TIMEOUT = 3
 /** Where nothing has ever answered, the address is wrong more often than the server is about to start. */
 const FIRST_CONTACT_MS = 5000
+/**
+ * A remote that was given up once, and has been silent since, is not waited for as long again: the kernel asks a second time for what it did not get,
+ * and a file manager for the next file.
+ */
+const SHARE_WHEN_DEAD = 10
+const MIN_WHEN_DEAD_MS = 1000
 const REFUSALS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
@@ -36,6 +42,8 @@ export class RetryBackend extends AroundBackend {
   /** when something last came; performance.now() */
   #aliveAt = -Infinity
   #failing = false
+  /** given up, and silent since */
+  #dead = false
 
   constructor(inner: ReadBackend, { timeoutMs, log = silentLogger, random = Math.random }: RetryOptions) {
     super(inner)
@@ -46,18 +54,20 @@ export class RetryBackend extends AroundBackend {
 
   protected override async around<T>(options: ReadOptions, request: (options: ReadOptions) => Promise<T>): Promise<T> {
     throwIfAborted(options.signal)
-    const watch = new Watch(options.signal, this.#timeoutMs, () => this.#aliveAt)
+    const timeoutMs = this.#dead ? Math.min(this.#timeoutMs, Math.max(MIN_WHEN_DEAD_MS, this.#timeoutMs / SHARE_WHEN_DEAD)) : this.#timeoutMs
+    const watch = new Watch(options.signal, timeoutMs, () => this.#aliveAt)
     let failingSince: number | null = null
     let aliveAt = performance.now()
     const alive = () => {
       this.#aliveAt = aliveAt = performance.now()
+      this.#dead = false
       failingSince = null
       options.alive?.()
     }
     try {
       for (let attempts = 1; ; attempts++) {
-        const left = failingSince === null ? this.#timeoutMs : this.#timeoutMs - (performance.now() - failingSince)
-        const idleMs = Math.max(1, Math.min(this.#timeoutMs / ATTEMPTS_IN_TIMEOUT, left))
+        const left = failingSince === null ? timeoutMs : timeoutMs - (performance.now() - failingSince)
+        const idleMs = Math.max(1, Math.min(timeoutMs / ATTEMPTS_IN_TIMEOUT, left))
         try {
           const result = await watch.race(request({ ...options, signal: watch.signal, idleMs, alive }))
           this.#answered()
@@ -68,30 +78,31 @@ export class RetryBackend extends AroundBackend {
           // It began to fail when something came last; while it waited for its turn it did not fail.
           failingSince ??= Math.max(aliveAt, performance.now() - idleMs)
           const delay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempts - 1)) * (0.5 + this.#random() / 2)
-          if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= this.#patienceMs(error)) throw error
+          if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= this.#patienceMs(error, timeoutMs)) throw error
           this.#failed(error)
           await watch.race(new Promise(resolve => setTimeout(resolve, delay)))
         }
       }
     } catch (error) {
       if (options.signal?.aborted) throw abortedError(options.signal)
-      if (watch.ended) throw watch.reason ?? this.#silent()
       if (error instanceof DaybookError && !error.retryable) this.#answered()
+      else if (performance.now() - this.#aliveAt >= timeoutMs) this.#dead = true
+      if (watch.ended) throw watch.reason ?? this.#silent()
       throw error
     } finally {
       watch.close()
     }
   }
 
-  #patienceMs(error: Error): number {
+  #patienceMs(error: Error, timeoutMs: number): number {
     const wrongAddress = this.#aliveAt === -Infinity && REFUSALS.has(causeCode(error))
-    return wrongAddress ? Math.min(FIRST_CONTACT_MS, this.#timeoutMs) : this.#timeoutMs
+    return wrongAddress ? Math.min(FIRST_CONTACT_MS, timeoutMs) : timeoutMs
   }
 
   #answered(): void {
     this.#aliveAt = performance.now()
     if (this.#failing) this.#log.info(`${this.location} answers again`)
-    this.#failing = false
+    this.#failing = this.#dead = false
   }
 
   #failed(error: Error): void {
