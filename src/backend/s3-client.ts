@@ -2,7 +2,7 @@ import { S3Client } from '@aws-sdk/client-s3'
 import type { S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { AccessError } from '../errors.js'
-import { makeAgents } from './http-client.js'
+import { makeAgents } from './http/client.js'
 import type { TlsFiles } from './options.js'
 import type { S3Location } from './s3-location.js'
 

@@ -1,5 +1,5 @@
 import { AccessError, DaybookError, NotFoundError, RefusedError } from '../errors.js'
-import { connectionError, statusError } from './http-errors.js'
+import { connectionError, statusError } from './http/errors.js'
 import type { S3Location } from './s3-location.js'
 
 /** What the SDK throws, as far as it is looked at. */

@@ -1,4 +1,4 @@
-import type { SshConnection } from './ssh-connection.js'
+import type { SshConnection } from './ssh/connection.js'
 
 const MAX_HANDLES = 16
 /** The space of a deleted pack comes back only when it is closed. */

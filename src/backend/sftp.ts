@@ -10,9 +10,9 @@ import type { Location } from './location.js'
 import { connectionsOf, type BackendOptions } from './options.js'
 import { closeFile, openFile, SftpHandles } from './sftp-handles.js'
 import { parseSftpLocation, type SftpLocation } from './sftp-location.js'
-import { SshConnection } from './ssh-connection.js'
-import { SshPool } from './ssh-pool.js'
-import { sshSettings, type SshSettings } from './ssh-settings.js'
+import { SshConnection } from './ssh/connection.js'
+import { SshPool } from './ssh/pool.js'
+import { sshSettings, type SshSettings } from './ssh/settings.js'
 
 /** What every server answers in one piece or two: OpenSSH's takes up to 255 KiB, the protocol promises 32. */
 const CHUNK = 64 << 10

@@ -84,6 +84,6 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
     const { code, stderr } = await run(daybook, ['-r', repository.dir, '--timeout', '60', 'snapshots'], { env })
     t.not(code, 0)
     t.match(stderr, /cannot reach rest:.*: it refuses the connection/)
-    t.ok(performance.now() - started < 15_000)
+    t.ok(performance.now() - started < 40_000)
   })
 }

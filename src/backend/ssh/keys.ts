@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import ssh2 from 'ssh2'
 import type { AgentAuthMethod, BaseAgent, ParsedKey, PublicKeyAuthMethod } from 'ssh2'
-import type { SshSettings } from './ssh-settings.js'
+import type { SshSettings } from './settings.js'
 
 export interface Identities {
   /** in the order in which they are tried */

@@ -1,4 +1,4 @@
-import type { SshConnection } from './ssh-connection.js'
+import type { SshConnection } from './connection.js'
 
 /** After a further connection could not be had, for that long those there are must do: servers limit their number. */
 const PAUSE_MS = 30_000

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { DaybookError } from '../errors.js'
+import { DaybookError } from '../../errors.js'
 
 /** A host key that somebody once found to be right, or wrong (@revoked). */
 export interface KnownKey {

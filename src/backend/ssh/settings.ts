@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { promisify } from 'node:util'
-import { DaybookError } from '../errors.js'
-import type { SftpLocation } from './sftp-location.js'
+import { DaybookError } from '../../errors.js'
+import type { SftpLocation } from '../sftp-location.js'
 
 /** How ssh would connect. */
 export interface SshSettings {

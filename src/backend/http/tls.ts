@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContext } from 'node:tls'
-import { DaybookError } from '../errors.js'
-import type { TlsFiles } from './options.js'
+import { DaybookError } from '../../errors.js'
+import type { TlsFiles } from '../options.js'
 
 /** For https.Agent. */
 export interface TlsSettings { readonly secureContext: SecureContext, readonly rejectUnauthorized: boolean }

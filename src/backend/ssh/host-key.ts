@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
-import { RefusedError } from '../errors.js'
+import { RefusedError } from '../../errors.js'
 import { fingerprint, knownKeys, type KnownKey } from './known-hosts.js'
-import type { SshSettings } from './ssh-settings.js'
+import type { SshSettings } from './settings.js'
 
 /** Signatures that go with each type of key, the best first. */
 const ALGORITHMS: Record<string, readonly string[]> = {

@@ -1,6 +1,6 @@
 import * as http from 'node:http'
 import * as https from 'node:https'
-import type { TlsFiles } from './options.js'
+import type { TlsFiles } from '../options.js'
 import { tlsSettings } from './tls.js'
 
 /** Longer than the seconds after which most servers close a connection nobody uses; ours then goes as well. */

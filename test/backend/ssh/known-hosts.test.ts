@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import t from 'tap'
-import { knownKeys, parseKnownHosts } from '../../src/backend/known-hosts.js'
+import { knownKeys, parseKnownHosts } from '../../../src/backend/ssh/known-hosts.js'
 
 const KEY = Buffer.from('\0\0\0\x0bssh-ed25519 and so on').toString('base64')
 const hashed = (host: string) => {

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { DaybookError } from '../errors.js'
+import { DaybookError } from '../../errors.js'
 
 /** The answer ended before its time, or goes on beyond it: another try may do better. */
 function wrongLength(location: string, got: number, wanted: number): DaybookError {

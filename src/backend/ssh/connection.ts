@@ -1,10 +1,10 @@
 import ssh2 from 'ssh2'
 import type { Client, ConnectConfig, SFTPWrapper } from 'ssh2'
-import { AccessError, DaybookError, RefusedError } from '../errors.js'
+import { AccessError, DaybookError, RefusedError } from '../../errors.js'
 import { CommandStream } from './command-stream.js'
 import { HostKeyCheck } from './host-key.js'
-import { identities } from './ssh-keys.js'
-import type { SshSettings } from './ssh-settings.js'
+import { identities } from './keys.js'
+import type { SshSettings } from './settings.js'
 
 /** Between two signs of life asked of a server that says nothing; after three without an answer the connection is given up. */
 const KEEPALIVE_MS = 15_000

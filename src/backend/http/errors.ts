@@ -1,4 +1,4 @@
-import { AccessError, CorruptError, DaybookError, NotFoundError, RefusedError } from '../errors.js'
+import { AccessError, CorruptError, DaybookError, NotFoundError, RefusedError } from '../../errors.js'
 
 /** OpenSSL's words for "nobody I trust vouches for this server". */
 const UNTRUSTED = /^(DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_|CERT_|CRL_|HOSTNAME_MISMATCH|INVALID_CA|ERR_TLS_CERT_ALTNAME_INVALID)/
