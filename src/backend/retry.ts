@@ -44,6 +44,8 @@ export class RetryBackend extends AroundBackend {
   #failing = false
   /** given up, and silent since */
   #dead = false
+  #closed = false
+  readonly #watches = new Set<Watch>()
 
   constructor(inner: ReadBackend, { timeoutMs, log = silentLogger, random = Math.random }: RetryOptions) {
     super(inner)
@@ -54,8 +56,10 @@ export class RetryBackend extends AroundBackend {
 
   protected override async around<T>(options: ReadOptions, request: (options: ReadOptions) => Promise<T>): Promise<T> {
     throwIfAborted(options.signal)
+    if (this.#closed) throw abortedError()
     const timeoutMs = this.#dead ? Math.min(this.#timeoutMs, Math.max(MIN_WHEN_DEAD_MS, this.#timeoutMs / SHARE_WHEN_DEAD)) : this.#timeoutMs
     const watch = new Watch(options.signal, timeoutMs, () => this.#aliveAt)
+    this.#watches.add(watch)
     let failingSince: number | null = null
     let aliveAt = performance.now()
     const alive = () => {
@@ -84,14 +88,22 @@ export class RetryBackend extends AroundBackend {
         }
       }
     } catch (error) {
-      if (options.signal?.aborted) throw abortedError(options.signal)
+      if (options.signal?.aborted || this.#closed) throw abortedError(options.signal)
       if (error instanceof DaybookError && !error.retryable) this.#answered()
       else if (performance.now() - this.#aliveAt >= timeoutMs) this.#dead = true
       if (watch.ended) throw watch.reason ?? this.#silent()
       throw error
     } finally {
       watch.close()
+      this.#watches.delete(watch)
     }
+  }
+
+  /** Nothing is tried again for those who still wait. */
+  override async close(): Promise<void> {
+    this.#closed = true
+    for (const watch of this.#watches) watch.finish(abortedError())
+    await super.close()
   }
 
   #patienceMs(error: Error, timeoutMs: number): number {
@@ -127,7 +139,7 @@ class Watch {
   readonly #end: Promise<never>
   #reject!: (error: Error) => void
   #timer: NodeJS.Timeout | null = null
-  readonly #giveUp = () => this.#finish(abortedError(this.#signal))
+  readonly #giveUp = () => this.finish(abortedError(this.#signal))
 
   constructor(signal: AbortSignal | undefined, timeoutMs: number, aliveAt: () => number) {
     this.#signal = signal
@@ -156,10 +168,10 @@ class Watch {
       this.#timer = setTimeout(() => this.#look(timeoutMs, aliveAt), Math.min(Math.ceil(left), MAX_TIMER_MS))
       return
     }
-    this.#finish(new Error('timed out'))
+    this.finish(new Error('timed out'))
   }
 
-  #finish(error: Error): void {
+  finish(error: Error): void {
     this.ended = true
     this.#reject(error)
     this.#stop.abort()

@@ -122,7 +122,10 @@ export class SftpBackend implements ReadBackend {
   }
 
   async #connect(place: SftpLocation, args: readonly string[]): Promise<SshConnection> {
-    this.#settings ??= sshSettings(place, args)
+    this.#settings ??= sshSettings(place, args).catch(error => {
+      this.#settings = null
+      throw error
+    })
     return SshConnection.open(await this.#settings, this.location)
   }
 

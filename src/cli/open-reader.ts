@@ -36,6 +36,10 @@ export async function openReader(options: GlobalOptions): Promise<Reader> {
     const password = await access.password()
     progress.update('opening the repository')
     return openRepository(backend, password, { prefetch, keyHint: access.keyHint, onDamaged: error => log.warn(error.message) })
+      .catch(async error => {
+        await backend.close()
+        throw error
+      })
       .finally(() => { password.fill(0); progress.done() })
   })
   const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))

@@ -111,6 +111,20 @@ t.test('who gives up is answered at once: while trying, between tries, and while
   }
 })
 
+t.test('when it is closed, nothing is tried any more', async t => {
+  for (const kind of ['stall', 'fail'] as const) {
+    const backend = faulty([{ kind }])
+    const retry = new RetryBackend(new ConnectionLimit(backend), { timeoutMs: 60_000 })
+    const reads = Array.from({ length: 9 }, () => t.rejects(retry.read(PACK, 0, 1), { code: 'ERR_ABORTED' }, kind))
+    await new Promise(resolve => setTimeout(resolve, 20))
+    await retry.close()
+    await Promise.all(reads)
+    const { length } = backend.calls
+    await t.rejects(retry.read(PACK, 0, 1), { code: 'ERR_ABORTED' })
+    t.equal(backend.calls.length, length)
+  }
+})
+
 t.test('without a time set, nothing is given up', async t => {
   const backend = faulty([{ kind: 'fail', times: 2 }])
   t.ok((await new RetryBackend(backend, { timeoutMs: Infinity, random: () => 0 }).read(PACK, 0, 1)).equals(DATA.subarray(0, 1)))

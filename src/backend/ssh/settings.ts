@@ -39,6 +39,7 @@ export async function sshSettings({ host, user, port }: SftpLocation, args: read
   } catch (cause) {
     const { code, stderr } = cause as NodeJS.ErrnoException & { stderr?: string }
     if (cause instanceof DaybookError) throw cause
+    if ((cause as { killed?: boolean }).killed) throw new DaybookError('ERR_UNREACHABLE', `ssh does not say what its configuration means for ${host}`, undefined, { cause })
     if (code === 'ENOENT') return withoutSsh({ host, user, port }, args)
     throw new DaybookError('ERR_USAGE', `ssh does not accept its configuration for ${host}: ${(stderr ?? '').trim().split('\n').at(-1)}`, `see: ssh -G ${[...login, ...args, host].join(' ')}`, { cause })
   }
