@@ -15,7 +15,7 @@ export class SftpHandles {
   constructor(connection: SshConnection) {
     this.#connection = connection
     this.#timer = setInterval(() => this.#closeIdle(), IDLE_MS).unref()
-    connection.lost.catch(() => clearInterval(this.#timer))
+    connection.client.once('close', () => clearInterval(this.#timer))
   }
 
   /** Rejects as the server does when the file cannot be opened. */

@@ -15,19 +15,18 @@ export class SshConnection {
   /** requests under way */
   running = 0
   closed = false
-  /** rejects when the connection ends; never settles before */
-  readonly lost: Promise<never>
+  /** who waits for an answer. No promise for the end of the connection: whoever raced against it would be remembered until then. */
+  readonly #waiting = new Set<(error: Error) => void>()
 
   private constructor(readonly client: Client, readonly sftp: SFTPWrapper, readonly location: string) {
-    this.lost = new Promise((_, reject) => {
-      const end = (cause?: Error) => {
-        this.closed = true
-        reject(new DaybookError('ERR_UNREACHABLE', `the connection to ${location} is lost`, undefined, { cause }))
-      }
-      client.on('close', () => end()).on('error', end)
-      sftp.on('close', () => end()).on('error', end)
-    })
-    this.lost.catch(() => {})
+    const end = (cause?: Error) => {
+      this.closed = true
+      const lost = this.#lost(cause)
+      for (const fail of this.#waiting) fail(lost)
+      this.#waiting.clear()
+    }
+    client.on('close', () => end()).on('error', end)
+    sftp.on('close', () => end()).on('error', end)
   }
 
   /** @param location for messages  @throws RefusedError (host key), AccessError (no key is accepted), ERR_UNREACHABLE */
@@ -55,15 +54,25 @@ export class SshConnection {
 
   /** A remote call: what the server answers, or that the connection is lost. */
   call<T>(start: (done: (error: Error | null | undefined, result: T) => void) => void): Promise<T> {
-    const called = new Promise<T>((resolve, reject) => start((error, result) => error ? reject(error) : resolve(result)))
-    called.catch(() => {})
-    return Promise.race([called, this.lost])
+    return new Promise<T>((resolve, reject) => {
+      if (this.closed) throw this.#lost()
+      this.#waiting.add(reject)
+      start((error, result) => {
+        this.#waiting.delete(reject)
+        if (error) reject(error)
+        else resolve(result)
+      })
+    })
   }
 
   /** End it; requests under way fail. */
   destroy(): void {
     this.closed = true
     this.client.destroy()
+  }
+
+  #lost(cause?: Error): DaybookError {
+    return new DaybookError('ERR_UNREACHABLE', `the connection to ${this.location} is lost`, undefined, { cause })
   }
 }
 
