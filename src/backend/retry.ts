@@ -82,8 +82,9 @@ export class RetryBackend extends AroundBackend {
           // It began to fail when something came last; while it waited for its turn it did not fail.
           failingSince ??= Math.max(aliveAt, performance.now() - idleMs)
           const delay = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempts - 1)) * (0.5 + this.#random() / 2)
-          if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= this.#patienceMs(error, timeoutMs)) throw error
-          this.#failed(error)
+          const patienceMs = this.#patienceMs(error, timeoutMs)
+          if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= patienceMs) throw error
+          this.#failed(error, patienceMs)
           await watch.race(new Promise(resolve => setTimeout(resolve, delay)))
         }
       }
@@ -117,9 +118,9 @@ export class RetryBackend extends AroundBackend {
     this.#failing = this.#dead = false
   }
 
-  #failed(error: Error): void {
+  #failed(error: Error, patienceMs: number): void {
     if (this.#failing) this.#log.debug(`trying again: ${error.message}`)
-    else this.#log.warn(`${error.message}; trying again${Number.isFinite(this.#timeoutMs) ? ` for ${seconds(this.#timeoutMs)}` : ''}`)
+    else this.#log.warn(`${error.message}; trying again${Number.isFinite(patienceMs) ? ` for ${seconds(patienceMs)}` : ''}`)
     this.#failing = true
   }
 
