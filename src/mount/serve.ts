@@ -1,6 +1,4 @@
 import { spawn } from 'node:child_process'
-import { setMaxListeners } from 'node:events'
-import { openBackend } from '../backend/open-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
@@ -12,11 +10,10 @@ import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
 import { BlobLoader } from '../repository/blob-loader.js'
 import { filterSnapshots } from '../repository/filter.js'
-import { openRepository } from '../repository/open.js'
-import { Prefetch } from '../repository/prefetch.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
 import { guard } from './guard.js'
+import { beginOpening, type Opening } from './opening.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { SnapshotRoots } from './snapshot-roots.js'
 import { mountAt, readMountTable } from './mount-table.js'
@@ -38,8 +35,8 @@ const SEARCH_MS = 10 * 60_000
  * and trees are read in the background, and whoever needs one sooner waits for it alone.
  * @throws DaybookError, or Error with code and errno when the kernel refuses the mount; nothing is left behind then
  */
-export async function startMount(options: MountOptions): Promise<RunningMount> {
-  const mount = new Mount(options)
+export async function startMount(options: MountOptions, opening: Opening = beginOpening(options)): Promise<RunningMount> {
+  const mount = new Mount(options, opening)
   try {
     await mount.start()
     return mount
@@ -53,7 +50,8 @@ class Mount implements RunningMount {
   readonly mountpoint: string
   readonly closed: Promise<number>
   readonly #options: MountOptions
-  readonly #abort = new AbortController()
+  readonly #opening: Opening
+  readonly #abort: AbortController
   /** undone in reverse order by stop() */
   readonly #opened: (() => void | Promise<void>)[] = []
   readonly #transport: Transport
@@ -75,8 +73,10 @@ class Mount implements RunningMount {
   #refreshing: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
-  constructor(options: MountOptions) {
+  constructor(options: MountOptions, opening: Opening) {
     this.#options = options
+    this.#opening = opening
+    this.#abort = opening.abort
     this.mountpoint = options.mountpoint
     this.#transport = new Transport({
       mountpoint: Buffer.from(options.mountpoint), source: 'daybook', allowOther: options.allowOther, owner: options.owner, log: options.log,
@@ -88,15 +88,11 @@ class Mount implements RunningMount {
   }
 
   async start(): Promise<void> {
-    const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
+    const { cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
-    setMaxListeners(0, signal) // every request listens
-    const backend = await openBackend(access.location, access.backend, log)
+    const backend = await this.#opening.backend
     this.#opened.push(() => backend.close())
-    const prefetch = new Prefetch(backend, { signal })
-    const password = await access.password()
-    const onDamaged = (error: DaybookError) => log.warn(error.message)
-    const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged }).finally(() => password.fill(0))
+    const repository = await this.#opening.repository
     this.#opened.push(() => repository.close())
     const index = this.#index = await openIndex({ cacheDir, repositoryId: repository.id, log })
     this.#opened.push(() => index.close())
