@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   chunker: PURE,
   crypto: ['format', ...PURE],
   backend: ['errors', 'util'],
+  'backend/open-files.ts': ['native', 'errors', 'util'],
   cache: ['format', ...PURE],
   index: ['format', ...PURE],
   repository: ['index', 'cache', 'backend', 'crypto', 'chunker', 'format', 'fs/sources', ...PURE],
