@@ -131,7 +131,7 @@ class Mount implements RunningMount {
     this.#opened.push(guard.hold(this.#transport.device.minor, log))
 
     const absent = () => this.#transport.setAbsentXattrs(absentXattrs(trees, allowOther))
-    trees.onComplete(absent)
+    trees.onFlagsKnown(absent)
     trees.onFlags(absent)
     void this.#indexLoaded.then(() => this.#indexChanged()).catch(() => {})
     if (pollSeconds > 0) {
@@ -254,8 +254,8 @@ class Mount implements RunningMount {
  * Names of attributes that are on no file of the repository, which ls may be told: told once that the device knows no such name, it stops asking
  * for every file. Only once all trees were seen; and with the kernel's permission check on, never for ACLs, which it would take for an error.
  */
-function absentXattrs(trees: { complete: boolean, flags: number }, permissionCheck: boolean): string[] {
-  if (!trees.complete) return []
+function absentXattrs(trees: { flagsKnown: boolean, flags: number }, permissionCheck: boolean): string[] {
+  if (!trees.flagsKnown) return []
   return [
     ...(trees.flags & RowsFlag.selinux ? [] : [SELINUX_XATTR]),
     ...(trees.flags & RowsFlag.acl || permissionCheck ? [] : ACL_XATTRS),
