@@ -19,7 +19,7 @@ namespace {
 // Below this a page fault costs less than the search for an idle piece.
 constexpr size_t kSmall = 64 << 10;
 constexpr size_t kLarge = 8 << 20;
-constexpr size_t kMaxIdle = 8 << 20;
+constexpr size_t kMaxIdle = 6 << 20;
 // Telling V8 can start a garbage collection, so it is told of big changes only.
 constexpr int64_t kReportStep = 16 << 20;
 

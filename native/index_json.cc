@@ -1,12 +1,16 @@
 #include "index_json.h"
 
+#include <openssl/crypto.h>
+
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <numeric>
 #include <string_view>
 #include <utility>
 
+#include "blob_codec.h"
 #include "js_bytes.h"
 #include "json_reader.h"
 #include "restic_values.h"
@@ -243,12 +247,23 @@ std::optional<IndexRecords> DecodeIndex(const uint8_t* json, size_t length, size
 
 namespace {
 
+// How a file is stored.
+struct Stored {
+  std::array<uint8_t, kKeysLength> keys;
+  bool zstd;
+  size_t max_length;
+};
+
 // Made and destroyed on the JS thread.
 class IndexWork : public Napi::AsyncWorker {
  public:
-  IndexWork(Napi::Env env, const Napi::Value& json, JsBytes bytes)
-      : AsyncWorker(env, "daybook:index"), bytes_(bytes), deferred_(Napi::Promise::Deferred::New(env)),
-        json_reference_(Napi::Persistent(json.As<Napi::Object>())) {}
+  // `stored`: null if `source` is the JSON itself.
+  IndexWork(Napi::Env env, const Napi::Value& source, JsBytes bytes, std::optional<Stored> stored)
+      : AsyncWorker(env, "daybook:index"), bytes_(bytes), stored_(std::move(stored)), deferred_(Napi::Promise::Deferred::New(env)),
+        source_reference_(Napi::Persistent(source.As<Napi::Object>())) {}
+  ~IndexWork() override {
+    if (stored_) OPENSSL_cleanse(stored_->keys.data(), stored_->keys.size());
+  }
 
   Napi::Promise Start() {
     Queue();
@@ -257,7 +272,16 @@ class IndexWork : public Napi::AsyncWorker {
 
  protected:
   // Pool thread. What it throws arrives at OnError.
-  void Execute() override { records_ = DecodeIndex(bytes_.data, bytes_.size, &fault_); }
+  void Execute() override {
+    if (!stored_) {
+      records_ = DecodeIndex(bytes_.data, bytes_.size, &fault_);
+      return;
+    }
+    // The JSON is three times as large as the file and the records, and gone before anybody else needs memory.
+    std::shared_ptr<Chunk> json;
+    error_ = DecryptFile(stored_->keys.data(), bytes_.data, bytes_.size, stored_->zstd, stored_->max_length, &json);
+    if (error_ == DecodeError::kNone) records_ = DecodeIndex(json->data, json->size, &fault_);
+  }
 
   // While the environment is torn down nothing can be told to JavaScript, and nobody waits.
   void OnOK() override {
@@ -271,6 +295,7 @@ class IndexWork : public Napi::AsyncWorker {
 
  private:
   Napi::Value Result() const {
+    if (error_ != DecodeError::kNone) return Napi::Number::New(Env(), -static_cast<double>(error_));
     if (!records_) return Napi::Number::New(Env(), static_cast<double>(fault_));
     Napi::Object file = Napi::Object::New(Env());
     file.Set("packs", Copy(records_->packs));
@@ -295,15 +320,28 @@ class IndexWork : public Napi::AsyncWorker {
   }
 
   JsBytes bytes_;
+  std::optional<Stored> stored_;
   Napi::Promise::Deferred deferred_;
-  Napi::ObjectReference json_reference_;
+  Napi::ObjectReference source_reference_;
+  DecodeError error_ = DecodeError::kNone;
   std::optional<IndexRecords> records_;
   size_t fault_ = 0;
 };
 
 Napi::Value JsDecodeIndexFile(const Napi::CallbackInfo& info) {
-  const JsBytes bytes = BytesOf(info[0], "json");
-  return (new IndexWork(info.Env(), info[0], bytes))->Start();
+  const JsBytes bytes = BytesOf(info[0], "source");
+  std::optional<Stored> stored;
+  if (!info[1].IsUndefined()) {
+    const JsBytes keys = BytesOf(info[1], "keys");
+    if (keys.size != kKeysLength || !info[2].IsObject()) throw Napi::TypeError::New(info.Env(), "keys must have 64 bytes, and options must be an object");
+    const auto options = info[2].As<Napi::Object>();
+    const double max_length = options.Get("maxLength").ToNumber().DoubleValue();
+    stored.emplace();
+    memcpy(stored->keys.data(), keys.data, kKeysLength);
+    stored->zstd = options.Get("zstd").ToBoolean();
+    stored->max_length = max_length > 0 ? static_cast<size_t>(std::min(max_length, static_cast<double>(kMaxPlainLength))) : 0;
+  }
+  return (new IndexWork(info.Env(), info[0], bytes, std::move(stored)))->Start();
 }
 
 }  // namespace

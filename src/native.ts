@@ -39,11 +39,11 @@ export interface Native {
   decryptFile(keys: Uint8Array, file: Uint8Array, options: { zstd: boolean, maxLength: number }): Promise<Buffer | number>
 
   /**
-   * Decode the JSON of an index file (format/index-file.ts), on the thread pool.
-   * @param json not modified; must not be written to until the promise settles
-   * @returns buffers of their own, of just the size; or the number of the byte at which it is not the JSON of an index file
+   * Decode an index file (format/index-file.ts), on the thread pool.
+   * @param source its JSON, or with `keys` and `options` (see decryptFile) the file as it is stored; must not be written to until the promise settles
+   * @returns buffers of their own, of just the size; or the number of the byte at which it is not the JSON of an index file; or a DecodeError number, negated
    */
-  decodeIndexFile(json: Uint8Array): Promise<DecodedIndexFile | number>
+  decodeIndexFile(source: Uint8Array, keys?: Uint8Array, options?: { zstd: boolean, maxLength: number }): Promise<DecodedIndexFile | number>
 
   /** The inverse for one piece of plaintext, with a random IV: IV | ciphertext | MAC. Synchronous; for tests and small files. */
   encrypt(keys: Uint8Array, plain: Uint8Array): Buffer

@@ -1,5 +1,5 @@
 import { CorruptError } from '../errors.js'
-import { native } from '../native.js'
+import { native, type DecodedIndexFile } from '../native.js'
 import { INDEX_RECORD_LENGTH, IndexBlobType } from './index-record.js'
 
 /** What an index file says, in a few buffers whatever its size. */
@@ -36,9 +36,12 @@ export interface IndexBlob {
  * @throws CorruptError if it is not JSON of that shape
  */
 export async function decodeIndexFile(name: string, json: Uint8Array): Promise<IndexFile> {
-  const { length } = json
-  const decoded = await native.decodeIndexFile(json)
-  if (typeof decoded === 'number') throw new CorruptError(`index file ${name}`, `not the JSON of an index file at byte ${decoded} of ${length}`)
+  return indexFileOf(name, await native.decodeIndexFile(json))
+}
+
+/** What native.decodeIndexFile has made of the JSON of an index file. @throws CorruptError */
+export function indexFileOf(name: string, decoded: DecodedIndexFile | number): IndexFile {
+  if (typeof decoded === 'number') throw new CorruptError(`index file ${name}`, `not the JSON of an index file at byte ${decoded}`)
   return { ...decoded, packCount: decoded.toDelete.length, blobCount: decoded.blobs.length / INDEX_RECORD_LENGTH }
 }
 

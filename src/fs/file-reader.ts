@@ -10,7 +10,7 @@ const MAX_WINDOW = 24
 /** A chunk so far behind a sequential reader is needed no more: the kernel's requests overtake each other, but not by that much. */
 const KEPT_BEHIND = 3
 /** Bytes handed to the page cache but not taken yet, above which no more are. */
-const MAX_PUSHING = 8 * 1024 * 1024
+const MAX_PUSHING = 4 * 1024 * 1024
 
 /** One file being read. */
 interface OpenFile {

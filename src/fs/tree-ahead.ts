@@ -7,7 +7,7 @@ import type { TreeHandles } from './tree-handles.js'
 
 /** Trees in tree order from the walker on that are had, or on their way. Bounded by the memory of the source, too: these are 6 MB as a rule. */
 const AHEAD = 3072
-const MAX_AHEAD_BYTES = 6 << 20
+const MAX_AHEAD_BYTES = 5 << 20
 /**
  * Once so many have been passed, the next ones are asked for, level by level. The trees of a snapshot lie in as many packs as there were backups
  * that changed some, so asking costs about one read for each of them, however little is asked for: by the hundred, `find` over the last of 30 days read 2 trees at a time.

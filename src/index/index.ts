@@ -1,3 +1,5 @@
+import type { IndexFile } from '../format/index-file.js'
+
 /**
  * The local index of one repository: SQLite, shared by processes, always rebuildable. This file is its contract; see open-index.ts.
  */
@@ -47,11 +49,11 @@ export interface LocalIndex {
   dayNames(view: string): Map<string, string>
 
   /**
-   * Add one index file's JSON (decrypted), which is decoded on the thread pool at once and must not be written to until the promise settles.
+   * Add an index file: decoded, which is taken over and empty afterwards, or as JSON, which is decoded on the thread pool and must not be written to until the promise settles.
    * Rejects with CorruptError when it cannot be understood; nothing of it is kept then.
    * @param located called as soon as its blobs can be located, long before they are written; never if it cannot be understood
    */
-  addIndexFile(name: string, json: Buffer, located?: () => void): Promise<void>
+  addIndexFile(name: string, file: IndexFile | Buffer, located?: () => void): Promise<void>
   /** Add the blobs of a pack known from its own header only (an index file is damaged). */
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void>
   /** Drops packs which no other index file lists, with their blobs and the rows of trees that lie nowhere else. Add new index files first: rows kept need no decoding. */

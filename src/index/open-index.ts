@@ -111,9 +111,9 @@ class SqliteIndex implements LocalIndex {
     return this.#read(reader => reader.indexFiles(), new Set())
   }
 
-  addIndexFile(name: string, json: Buffer, located?: () => void): Promise<void> {
+  addIndexFile(name: string, file: IndexFile | Buffer, located?: () => void): Promise<void> {
     // The JSON is not held on to: it is larger than what is decoded, and may wait for long.
-    return this.#addDecoded(name, decodeIndexFile(name, json), located)
+    return this.#addDecoded(name, Buffer.isBuffer(file) ? decodeIndexFile(name, file) : Promise.resolve(file), located)
   }
 
   addPackHeader(packName: string, blobs: { id: Buffer, type: 'data' | 'tree', offset: number, length: number, plainLength: number }[]): Promise<void> {

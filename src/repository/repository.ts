@@ -3,10 +3,11 @@ import { decryptFile } from '../crypto/decrypt.js'
 import type { RepositoryConfig } from '../format/config.js'
 import { decodePackHeader, EAGER_TAIL_LENGTH, HEADER_LENGTH_SIZE, packHeaderLength } from '../format/pack-header.js'
 import type { PackEntry } from '../format/pack-header.js'
+import type { IndexFile } from '../format/index-file.js'
 import { decodeSnapshot } from '../format/snapshot.js'
 import type { Snapshot } from '../format/snapshot.js'
 import type { Prefetch } from './prefetch.js'
-import { loadUnpacked } from './unpacked.js'
+import { loadIndexFile, loadUnpacked } from './unpacked.js'
 import type { UnpackedType } from './unpacked.js'
 
 /** An opened repository. Made by openRepository() only. */
@@ -35,6 +36,9 @@ export class Repository {
   loadUnpacked(type: UnpackedType, name: string, options?: ReadOptions): Promise<Buffer> {
     return loadUnpacked(this, type, name, options)
   }
+
+  /** An index file, decoded. @throws as loadUnpacked */
+  loadIndexFile(name: string, options?: ReadOptions): Promise<IndexFile> { return loadIndexFile(this, name, options) }
 
   async loadSnapshot(name: string, options?: ReadOptions): Promise<Snapshot> {
     return decodeSnapshot(name, await this.loadUnpacked('snapshots', name, options))

@@ -45,7 +45,7 @@ export interface SyncResult extends Omit<SnapshotsSynced, 'damaged'>, IndexFiles
 }
 
 // Index files in memory at once, encrypted, decompressed and waiting for the worker. JSON of ids compresses to a half or a third.
-const INDEX_BYTES_AT_ONCE = 48 << 20
+const INDEX_BYTES_AT_ONCE = 20 << 20
 const COMPRESSION = 4
 const INDEX_FILES_AT_ONCE = 4
 // A prune that runs meanwhile deletes files that were listed, after it has written their replacement: list again, but not for ever.
@@ -218,9 +218,8 @@ export class IndexSync {
     return { added, vanished }
   }
 
-  // Nothing of it awaits the end of the writing, or it would keep the JSON until then.
   async #addIndexFile(name: string, located: () => void): Promise<void> {
-    return this.#index.addIndexFile(name, await this.#repository.loadUnpacked('index', name, { signal: this.#signal }), located)
+    return this.#index.addIndexFile(name, await this.#repository.loadIndexFile(name, { signal: this.#signal }), located)
   }
 
   /** data/ is listed only when a bad index file may hide packs, and the list of index files is not the one it was listed for before. */

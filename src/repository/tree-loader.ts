@@ -24,11 +24,11 @@ export interface TreeLoaderOptions extends PackLoaderOptions {
   readonly sliceBytes?: number
 }
 
-const BUDGETS = { inFlightBytes: 8 << 20, aheadBytes: 8 << 20 }
-const MEMORY_BYTES = 8 << 20
+const BUDGETS = { inFlightBytes: 6 << 20, aheadBytes: 8 << 20 }
+const MEMORY_BYTES = 7 << 20
 const QUEUE_BYTES = 4 << 20
 /** Rows of demand and read-ahead wait in the queue, too, up to that many times its length; more is left to the background. */
-const QUEUE_FACTOR = 3
+const QUEUE_FACTOR = 2
 /** Bookkeeping per tree in memory. */
 const ROWS_OVERHEAD = 256
 /** Bytes of rows and ranges after which dead ones are collected. */

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { FileType, ReadOptions } from '../backend/backend.js'
 import { fileName } from '../backend/file-name.js'
-import { decryptFile } from '../crypto/decrypt.js'
+import { DECODE_REASONS, decryptFile } from '../crypto/decrypt.js'
 import { CorruptError } from '../errors.js'
+import { indexFileOf, type IndexFile } from '../format/index-file.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
+import { native } from '../native.js'
 import type { Repository } from './repository.js'
 
 /** Files that are one encrypted piece of JSON. */
@@ -14,6 +16,22 @@ export type UnpackedType = Extract<FileType, 'snapshots' | 'index' | 'locks'>
  * In format 2 JSON may be compressed, marked by a first byte 2; '[' and '{' are plain JSON in both.
  */
 export async function loadUnpacked(repository: Repository, type: UnpackedType, name: string, options: ReadOptions = {}): Promise<Buffer> {
+  const file = fileName({ type, name })
+  const bytes = await readStored(repository, type, name, options)
+  const plain = await decryptFile(file, repository.keys, bytes, { zstd: repository.version >= 2, maxLength: MAX_FILE_LENGTH[type] })
+  if (plain[0] !== 0x7b && plain[0] !== 0x5b) throw new CorruptError(file, plain.length === 0 ? 'empty' : `unknown encoding ${plain[0]}`)
+  return plain
+}
+
+/** An index file, decoded. Its JSON, which may be 30 MB, never enters the heap. @throws CorruptError */
+export async function loadIndexFile(repository: Repository, name: string, options: ReadOptions = {}): Promise<IndexFile> {
+  const bytes = await readStored(repository, 'index', name, options)
+  const decoded = await native.decodeIndexFile(bytes, repository.keys, { zstd: repository.version >= 2, maxLength: MAX_FILE_LENGTH.index })
+  if (typeof decoded === 'number' && decoded < 0) throw new CorruptError(`index file ${name}`, DECODE_REASONS[-decoded] ?? `decoding failed (${-decoded})`)
+  return indexFileOf(name, decoded)
+}
+
+async function readStored(repository: Repository, type: UnpackedType, name: string, options: ReadOptions): Promise<Buffer> {
   const handle = { type, name } as const
   const file = fileName(handle)
   const maxLength = MAX_FILE_LENGTH[type]
@@ -24,9 +42,7 @@ export async function loadUnpacked(repository: Repository, type: UnpackedType, n
     bytes = await repository.backend.readAll(handle, maxLength, options)
     checkFileHash(file, name, bytes)
   }
-  const plain = await decryptFile(file, repository.keys, bytes, { zstd: repository.version >= 2, maxLength })
-  if (plain[0] !== 0x7b && plain[0] !== 0x5b) throw new CorruptError(file, plain.length === 0 ? 'empty' : `unknown encoding ${plain[0]}`)
-  return plain
+  return bytes
 }
 
 /** Is this file what its name says? Names are SHA-256 over the stored bytes. @throws CorruptError */
