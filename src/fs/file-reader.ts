@@ -10,7 +10,9 @@ const MAX_WINDOW = 24
 /** A chunk so far behind a sequential reader is needed no more: the kernel's requests overtake each other, but not by that much. */
 const KEPT_BEHIND = 3
 /** Bytes handed to the page cache but not taken yet, above which no more are. */
-const MAX_PUSHING = 4 * 1024 * 1024
+const MAX_PUSHING = 3 * 1024 * 1024
+
+const NOT_PUSHED = 0, PUSHED = 1, ON_ITS_WAY = 2
 
 /** One file being read. */
 interface OpenFile {
@@ -22,7 +24,7 @@ interface OpenFile {
   window: number
   /** first chunk that read-ahead has not asked for */
   planned: number
-  /** bit per chunk: it is in the page cache, or on its way */
+  /** per chunk: in the page cache? */
   readonly pushed: Uint8Array
 }
 
@@ -174,8 +176,8 @@ export class FileReader {
     const { map } = file
     for (let chunk = first; chunk <= last; chunk++) {
       // asked for again, though it was pushed, and no longer in memory: the kernel has dropped it, and takes it again
-      if (file.pushed[chunk] !== 0 && held === undefined || map.isHole(chunk)) continue
-      file.pushed[chunk] = 1
+      if (file.pushed[chunk] === ON_ITS_WAY || file.pushed[chunk] === PUSHED && held === undefined || map.isHole(chunk)) continue
+      file.pushed[chunk] = PUSHED
       // what this very answer brings needs no push
       const answered = offset <= map.start(chunk) ? Math.min(end, map.end(chunk)) : map.start(chunk)
       if (answered < map.end(chunk)) this.#push(file, chunk, answered, held?.get(chunk))
@@ -191,7 +193,7 @@ export class FileReader {
     while (to < map.count && to <= chunk + file.window && map.end(to) <= budget) to++
     if (to <= from) return
     const chunks: number[] = []
-    for (let next = from; next < to; next++) if (file.pushed[next] === 0 && !map.isHole(next)) chunks.push(next)
+    for (let next = from; next < to; next++) if (file.pushed[next] === NOT_PUSHED && !map.isHole(next)) chunks.push(next)
     file.planned = to
     if (chunks.length === 0) return
     this.#blobs.fetch(chunks.map(next => map.id(next)), 'ahead', (index, blob) => {
@@ -205,7 +207,7 @@ export class FileReader {
     const { map, node } = file
     const blob = held ?? this.#blobs.peek(map.id(chunk))
     // what is not pushed is asked for again: better than a queue that grows faster than the kernel takes from it
-    if (blob === null || this.#pushing > 2 * MAX_PUSHING) { file.pushed[chunk] = 0; return }
+    if (blob === null || this.#pushing > 2 * MAX_PUSHING) { file.pushed[chunk] = NOT_PUSHED; return }
     const items: Push[] = []
     const start = map.start(chunk)
     let begin = Math.ceil(from / PAGE) * PAGE
@@ -219,13 +221,13 @@ export class FileReader {
     const last = head === null ? end : map.end(chunk)
     if (last > begin) items.push([node, begin, blob, begin - start, last - begin])
     if (head !== null && last > begin) items.push(head)
-    this.#send(items)
+    this.#send(file, chunk, items)
   }
 
   /** The part of a pushed chunk that lies in the page it shares with the next. */
   #tail(file: OpenFile, chunk: number): Push | null {
     const { map, node } = file
-    if (chunk < 0 || file.pushed[chunk] === 0 || map.isHole(chunk)) return null
+    if (chunk < 0 || file.pushed[chunk] === NOT_PUSHED || map.isHole(chunk)) return null
     const from = Math.floor(map.end(chunk) / PAGE) * PAGE
     const blob = from >= map.start(chunk) ? this.#blobs.peek(map.id(chunk)) : null
     return blob === null ? null : [node, from, blob, from - map.start(chunk), map.end(chunk) - from]
@@ -236,16 +238,21 @@ export class FileReader {
     const { map, node } = file
     const start = map.start(chunk)
     const to = Math.ceil(start / PAGE) * PAGE
-    if (file.pushed[chunk] === 0 || to === start || to > map.end(chunk) || map.isHole(chunk)) return null
+    if (file.pushed[chunk] === NOT_PUSHED || to === start || to > map.end(chunk) || map.isHole(chunk)) return null
     const blob = this.#blobs.peek(map.id(chunk))
     return blob === null ? null : [node, start, blob, 0, to - start]
   }
 
-  #send(items: Push[]): void {
+  #send(file: OpenFile, chunk: number, items: Push[]): void {
     if (items.length === 0) return
     let bytes = 0
     for (const item of items) bytes += item[4]
     this.#pushing += bytes
-    void this.#pages.push(items).catch(() => 0).then(() => { this.#pushing -= bytes })
+    // many who read at random ask for the same chunk at once: once is enough
+    file.pushed[chunk] = ON_ITS_WAY
+    void this.#pages.push(items).catch(() => 0).then(() => {
+      this.#pushing -= bytes
+      file.pushed[chunk] = PUSHED
+    })
   }
 }

@@ -58,8 +58,8 @@ interface Arrived<T> { readonly read: Read<T>, readonly bytes: Buffer, readonly 
  */
 const GROUP_READS = 64
 const GROUP_BYTES = 1 << 20
-/** Bytes of memory for ranges kept between reads: as much as is commonly under way, and restic's longest blobs (8 MiB) find room. */
-const IDLE_BYTES = 4 << 20
+/** Bytes of memory for ranges kept between reads: as much as is ever under way, for what is not kept is garbage that stays for long. */
+const IDLE_BYTES = 6 << 20
 /** Places of blobs remembered: `length` and `want` ask for the same ones, a file's reader again and again. */
 const MAX_LOCATIONS = 8192
 

@@ -28,7 +28,7 @@ export class Prefetch {
   readonly #lists: { snapshots: Promise<FileInfo[]> | null, index: Promise<FileInfo[]> | null }
   readonly #started = performance.now()
 
-  constructor(readonly backend: ReadBackend, { signal, maxBytes = 16 << 20, wanted = () => true }: PrefetchOptions = {}) {
+  constructor(readonly backend: ReadBackend, { signal, maxBytes = 8 << 20, wanted = () => true }: PrefetchOptions = {}) {
     this.config = backend.readAll({ type: 'config', name: '' }, MAX_FILE_LENGTH.config, { signal })
     this.keyFiles = this.#readKeys(signal)
     const snapshots = backend.list('snapshots', { signal })
