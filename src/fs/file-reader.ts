@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { NativeBlob, Push } from '../native.js'
-import { FileMap } from './file-map.js'
+import { FileMap, ZERO_CHUNK_ID } from './file-map.js'
 import { FsError } from './fs-error.js'
 import type { BlobSource, PageCache, ReadPart } from './sources.js'
 
@@ -77,9 +77,25 @@ export class FileReader {
 
   /** A blob the index does not know may be one of a new snapshot, or have moved: look once more before giving up. */
   async #build(node: number, ids: Buffer, first: null | Promise<FileMap | null>): Promise<OpenFile> {
-    const map = await first ?? (await this.#blobs.refresh() ? await FileMap.build(ids, id => this.#blobs.length(id)) : null)
+    const build = () => FileMap.build(ids, id => this.#blobs.length(id))
+    let map = await first
+    // while the index is still being filled: wait for what this file needs, not for all of it
+    for (let unknown = this.#firstUnknown(ids); map === null && unknown !== null; unknown = this.#firstUnknown(ids)) {
+      await this.#blobs.located(unknown)
+      if (this.#blobs.length(unknown) < 0) break
+      map = await build()
+    }
+    map ??= await this.#blobs.refresh() ? await build() : null
     if (map === null) throw new FsError('EIO', 'a blob of the file is in no index file')
     return this.#keep(node, map)
+  }
+
+  #firstUnknown(ids: Buffer): Buffer | null {
+    for (let at = 0; at < ids.length; at += 32) {
+      const id = ids.subarray(at, at + 32)
+      if (!ZERO_CHUNK_ID.equals(id) && this.#blobs.length(id) < 0) return id
+    }
+    return null
   }
 
   #keep(node: number, map: FileMap): OpenFile {

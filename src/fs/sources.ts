@@ -50,6 +50,8 @@ export interface BlobSource {
   fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: (index: number, blob: NativeBlob | Error) => void): void
   /** bytes of read-ahead that may be under way or waiting in memory */
   readonly aheadBudget: number
+  /** While the index is being filled: resolves when it may know this blob, or is full. */
+  located(id: BlobId): Promise<void>
   /** Are an unknown blob's neighbours worth a new look at the repository? Lists index files again, once for all callers; true if something new was learnt. */
   refresh(): Promise<boolean>
 }

@@ -35,8 +35,8 @@ export interface LocalIndex {
   treesWithoutRows(pack: number, offset: number, limit: number): PackedBlob[]
   /** packs with tree blobs whose rows are not stored yet, newest first; not those lately marked by markPackTried */
   packsWithoutRows(limit: number): number[]
-  /** tree blobs without rows, those of tried packs included: 0 means that `flags` speaks for every tree of the index files added */
-  missingTrees(): number
+  /** tree blobs without rows, those of tried packs included (`tried`: only those): 0 means that `flags` speaks for every tree of the index files added */
+  missingTrees(which?: 'tried'): number
   /** rows of a tree, checksum verified, or null */
   rows(tree: Uint8Array): Buffer | null
   /** OR of RowsFlag over all rows stored */

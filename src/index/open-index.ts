@@ -92,7 +92,7 @@ class SqliteIndex implements LocalIndex {
     return this.#read(reader => reader.treesWithoutRows(pack, offset, limit), [])
   }
   packsWithoutRows(limit: number): number[] { return this.#read(reader => reader.packsWithoutRows(limit), []) }
-  missingTrees(): number { return this.#read(reader => reader.missingTrees(), 0) }
+  missingTrees(which?: 'tried'): number { return this.#read(reader => reader.missingTrees(which), 0) }
   snapshots(): Map<string, string> { return this.#read(reader => reader.snapshots(), new Map()) }
   dayNames(view: string): Map<string, string> { return this.#read(reader => reader.dayNames(view), new Map()) }
 

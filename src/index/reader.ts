@@ -97,8 +97,9 @@ export class Reader {
       'SELECT pack FROM packs WHERE missing > 0 AND gone = 0 AND tried < ? ORDER BY to_delete, pack DESC LIMIT ?').pluck().all(before, limit)
   }
 
-  missingTrees(): number {
-    return this.#db.prepare<[], number>('SELECT ifnull(sum(missing), 0) FROM packs WHERE missing > 0 AND gone = 0').pluck().get()!
+  missingTrees(which?: 'tried'): number {
+    const before = which === 'tried' ? Math.floor(Date.now() / 1000) - TRIED_SECONDS : 0
+    return this.#db.prepare<[number], number>('SELECT ifnull(sum(missing), 0) FROM packs WHERE missing > 0 AND gone = 0 AND tried >= ?').pluck().get(before)!
   }
 
   rows(tree: Uint8Array): StoredRows {

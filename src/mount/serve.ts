@@ -106,9 +106,10 @@ class Mount implements RunningMount {
       return true
     }
     const { keys } = repository
-    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, log, signal })
+    const located = (id: Uint8Array) => this.#located(id)
+    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal })
     this.#opened.push(() => blobs.close())
-    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located: id => this.#located(id), busy: () => blobs.busy, log, signal })
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal })
     this.#opened.push(() => trees.close())
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })

@@ -19,10 +19,12 @@ const CACHE_BYTES = 8 << 20
 export class BlobLoader implements BlobSource {
   readonly #packs: PackLoader<NativeBlob>
   readonly #cache: BlobCache
+  readonly #located: BlobLoaderOptions['located']
   /** the blob being handed to its readers, not in the cache yet */
   #delivering: { readonly key: string, readonly blob: NativeBlob, dropped: boolean } | null = null
 
   constructor(options: BlobLoaderOptions) {
+    this.#located = options.located
     this.#cache = new BlobCache(options.cacheBytes ?? CACHE_BYTES)
     this.#packs = new PackLoader<NativeBlob>(options, {
       kind: 'blob',
@@ -49,6 +51,7 @@ export class BlobLoader implements BlobSource {
   }
 
   refresh(): Promise<boolean> { return this.#packs.refresh() }
+  async located(id: BlobId): Promise<void> { await this.#located?.(id) }
 
   fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: OnItem<NativeBlob>): void {
     for (let i = 0; i < ids.length; i++) {

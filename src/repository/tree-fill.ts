@@ -55,6 +55,8 @@ export class TreeFill {
   #complete = false
   /** what looking at all flags has led to, since the index changed */
   #looked: 'no' | 'known' | 'failed' = 'no'
+  /** of the index, as far as we were told */
+  #generation = 0
   #closed = false
 
   constructor(options: TreeFillOptions) {
@@ -77,6 +79,7 @@ export class TreeFill {
   indexChanged(): void {
     this.#complete = false
     this.#looked = 'no'
+    this.#generation++
     this.#tries.clear()
     this.resume()
   }
@@ -166,21 +169,19 @@ export class TreeFill {
 
   async #lookAtAll(): Promise<void> {
     const { index, look, flagsKnown } = this.#options
-    let seen = 0
-    let known = true
-    for (const pack of index.packsWithoutRows(Number.MAX_SAFE_INTEGER)) {
+    const generation = this.#generation
+    // Trees of packs that were tried before cannot be had, and so not be spoken for.
+    let known = index.missingTrees('tried') === 0
+    for (const pack of known ? index.packsWithoutRows(Number.MAX_SAFE_INTEGER) : []) {
       for (let next = 0; known && !this.#closed;) {
         const trees = index.treesWithoutRows(pack, next, LOOK_TREES)
         if (trees.length === 0) break
         next = trees[trees.length - 1].offset + 1
-        seen += trees.length
         const looks = await Promise.all(this.#cut(trees, LOOK_TREES, LOOK_BYTES).map(look))
         known = looks.every(Boolean)
       }
     }
-    if (this.#closed) return
-    // Those that are missing in packs which were tried before were not looked at.
-    known &&= index.missingTrees() <= seen
+    if (this.#closed || generation !== this.#generation) return
     this.#looked = known ? 'known' : 'failed'
     if (known) flagsKnown()
   }

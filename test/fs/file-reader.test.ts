@@ -116,3 +116,21 @@ t.test('a blob that is in no index file is EIO for the file, and nothing else', 
   const reader = new FileReader(blobs, new MemoryPages(() => undefined))
   await t.rejects(async () => reader.read(NODE, Buffer.alloc(32, 9), 0, 10), { code: 'EIO' })
 })
+
+t.test('while the index is being filled, a file waits for its own blobs, not for all', async t => {
+  const { random } = seeded(2)
+  const blobs = new MemoryBlobs(random)
+  const chunks = [randomBytes(1, 5000), randomBytes(2, 5000), randomBytes(3, 5000)]
+  const later = new MemoryBlobs(random)
+  const ids = chunks.map(chunk => later.add(chunk))
+  blobs.add(chunks[0])
+  const waited: string[] = []
+  blobs.onLocated = id => {
+    waited.push(Buffer.from(id).toString('hex'))
+    blobs.add(chunks[ids.findIndex(other => other.equals(id))])
+  }
+  blobs.refresh = async () => { throw new Error('the whole index is not to be waited for') }
+  const reader = new FileReader(blobs, new MemoryPages(() => undefined))
+  t.ok(joined(await reader.read(NODE, Buffer.concat(ids), 0, 20_000)).equals(Buffer.concat(chunks)))
+  t.strictSame(waited, [ids[1].toString('hex'), ids[2].toString('hex')])
+})
