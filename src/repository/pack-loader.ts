@@ -58,6 +58,7 @@ interface Arrived<T> { readonly read: Read<T>, readonly bytes: Buffer, readonly 
  */
 const GROUP_READS = 64
 const GROUP_BYTES = 1 << 20
+const SHORT_READ = 256 << 10
 /** Bytes of memory for ranges kept between reads: as much as is ever under way, for what is not kept is garbage that stays for long. */
 const IDLE_BYTES = 6 << 20
 /** Places of blobs remembered: `length` and `want` ask for the same ones, a file's reader again and again. */
@@ -281,7 +282,9 @@ export class PackLoader<T> {
     if (joining > 0 && (isAhead !== ahead || read.alone || joining + read.length > GROUP_BYTES)) return undefined
     const { connections } = this.#options.backend
     const fits = this.#inFlightBytes + read.cost <= this.#budget * (isAhead ? 3 / 4 : 1)
-    const idle = joining > 0 || this.#reading < (isAhead ? Math.max(1, connections - 1) : connections)
+    // Begun one by one as room comes free, short reads would each be a group of their own.
+    const waits = isAhead && read.length < SHORT_READ && this.#inFlightBytes > this.#budget / 2
+    const idle = joining > 0 || !waits && this.#reading < (isAhead ? Math.max(1, connections - 1) : connections)
     const first = isAhead ? this.#inFlightBytes === 0 : this.#demandUnderWay === 0
     if (!(fits && idle) && !first) return undefined
     queue.shift()
