@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, closeSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { closeSync, lstatSync, mkdtempSync, openSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import { homedir, hostname, tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { DaybookError } from '../errors.js'
+import { makeDirectory, ownDirectory, tagCacheDirectory } from '../util/cache-directory.js'
 import { DamagedIndexError } from './failure.js'
 import { SCHEMA_VERSION } from './schema.js'
 
@@ -74,39 +75,6 @@ export function prepare(place: Place): void {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   if (!lstatSync(place.file).isFile()) throw new DamagedIndexError(`${place.file} is not a file`)
-}
-
-// Not with `recursive`: Node 20 tries for ever where a parent exists and making something in it fails with ENOENT (/proc, autofs).
-function makeDirectory(path: string): void {
-  const make = () => {
-    try { mkdirSync(path, { mode: 0o700 }) } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-  }
-  try { make() } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error
-    makeDirectory(dirname(path))
-    make()
-  }
-}
-
-function ownDirectory(path: string): void {
-  makeDirectory(path)
-  const { uid, mode } = lstatSync(path)
-  if ((mode & 0o170000) !== 0o040000) throw Object.assign(new Error(`${path} is not a directory`), { code: 'ENOTDIR' })
-  // Who owns the folder could show us whatever tree he likes.
-  if (uid !== process.geteuid!()) throw Object.assign(new Error(`${path} belongs to uid ${uid}`), { code: 'EPERM' })
-  if ((mode & 0o077) !== 0) chmodSync(path, 0o700)
-}
-
-// https://bford.info/cachedir/: backup programs leave such directories out.
-function tagCacheDirectory(cacheDir: string): void {
-  try {
-    writeFileSync(join(cacheDir, 'CACHEDIR.TAG'), 'Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of daybook. It can be deleted at any time.\n',
-      { flag: 'wx', mode: 0o600 })
-  } catch {
-    // There already, or a cache directory that lacks nothing but the tag.
-  }
 }
 
 /**
