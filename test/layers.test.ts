@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   crypto: ['format', ...PURE],
   backend: ['errors', 'util'],
   'backend/open-files.ts': ['native', 'errors', 'util'],
-  cache: ['format', ...PURE],
+  cache: ['backend', 'format', ...PURE],
   index: ['format', ...PURE],
   repository: ['index', 'cache', 'backend', 'crypto', 'chunker', 'format', 'fs/sources', ...PURE],
   restore: ['repository', 'format', ...PURE],
@@ -30,10 +30,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   archiver: ['repository', 'chunker', 'format', ...PURE],
   fs: ['format', ...PURE],
   fuse: ['fs', 'format', ...PURE],
-  mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'format', ...PURE],
+  mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'cache/open-cached', 'format', ...PURE],
   // Where a stored repository and a tree meet, and what opens the one before the other is loaded; the rest of the folder only knows the tree.
   'mount/serve.ts': ['fuse', 'fs', 'repository', 'index', 'backend', 'format', ...PURE],
-  'mount/opening.ts': ['repository', 'backend', ...PURE],
+  'mount/opening.ts': ['repository', 'cache', 'backend', ...PURE],
   cli: ['mount', 'fuse', 'fs', ...VERBS, 'repository', 'index', 'cache', 'backend', 'crypto', 'format', ...PURE],
 }
 

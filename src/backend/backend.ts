@@ -11,12 +11,22 @@ export interface ReadOptions {
   signal?: AbortSignal
   /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
   into?: Buffer
-  /** read(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
+  /** read(), readAll(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
   again?: number
+  /** read(): of a pack of trees, which a cache keeps longest */
+  metadata?: boolean
   /** of remotes: fail (ERR_UNREACHABLE) when nothing arrives for that long, so that another connection can be tried */
   idleMs?: number
   /** told whenever something arrives from a remote */
   alive?: () => void
+}
+
+/** What of the packs is close at hand, in a cache on disk: it can be had by readRanges() without a connection. */
+export interface Near {
+  /** Learn what is there of these packs. null: that is known already. Never rejects, and waits for no remote. */
+  look(packs: Iterable<string>): Promise<void> | null
+  /** As far as is known: is this stretch there? */
+  has(pack: string, offset: number, length: number): boolean
 }
 
 /**
@@ -40,9 +50,11 @@ export interface ReadBackend {
   read(handle: Handle, offset: number, length: number, options?: ReadOptions): Promise<Buffer>
   /**
    * Many ranges at once, where that is cheaper than one by one: each into its place in `into`, which must not be used until then.
+   * A backend with `near` reads what is there and nothing else.
    * @returns per range whether it was read; what was not is to be read() by itself, which says why
    */
   readRanges?(ranges: readonly Range[], into: Buffer, options?: { signal?: AbortSignal }): Promise<ArrayLike<number>>
+  readonly near?: Near
   /** The whole file. @param maxLength refuse (CorruptError) above that many bytes */
   readAll(handle: Handle, maxLength: number, options?: ReadOptions): Promise<Buffer>
   stat(handle: Handle, options?: ReadOptions): Promise<FileInfo>

@@ -15,6 +15,8 @@ export interface PlanLimits {
 
 /** A request costs microseconds; short reads let the decoding of one overlap with the next, and need little memory. */
 export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 1 << 20, maxPlain: 4 << 20, firstRange: 1 << 20 }
+/** Of a cache: what lies between two blobs that are there may not be. */
+export const NEAR_LIMITS: PlanLimits = { ...LOCAL_LIMITS, maxGap: 0 }
 /** A request costs a round trip: as long as a MiB or more takes to arrive. */
 export const REMOTE_LIMITS: PlanLimits = { maxGap: 1 << 20, maxRange: 32 << 20, maxPlain: 64 << 20, firstRange: 4 << 20 }
 

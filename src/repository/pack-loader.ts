@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import type { ReadBackend } from '../backend/backend.js'
+import type { Near, ReadBackend } from '../backend/backend.js'
 import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import type { BlobId } from '../fs/sources.js'
 import type { BlobLocation, LocalIndex } from '../index/index.js'
@@ -7,10 +7,10 @@ import { abortedError } from '../util/abort.js'
 import { keyHex, keyId } from '../util/id-key.js'
 import type { Logger } from '../util/log.js'
 import { SharedRun } from '../util/single-flight.js'
-import { LOCAL_LIMITS, plainLength, planReads } from './fetch-plan.js'
+import { LOCAL_LIMITS, NEAR_LIMITS, plainLength, planReads } from './fetch-plan.js'
 import type { PlanLimits } from './fetch-plan.js'
 import { LocationCache } from './location-cache.js'
-import { part, Read, WantedBlob } from './pack-read.js'
+import { Lane, part, Read, WantedBlob } from './pack-read.js'
 import type { OnItem } from './pack-read.js'
 import { concernsCopy, decodeEntries, decodeFailure, isSound, readPack } from './pack-reader.js'
 import { ReadMemory } from './read-memory.js'
@@ -61,6 +61,10 @@ const GROUP_BYTES = 1 << 20
 const SHORT_READ = 256 << 10
 /** Bytes of memory for ranges kept between reads: as much as is ever under way, for what is not kept is garbage that stays for long. */
 const IDLE_BYTES = 6 << 20
+/** Reads of a cache at once: more only queue up in libuv's thread pool. */
+const NEAR_READS = 4
+/** Of the budget, what reads of a cache find free even when reads of a remote that does not answer hold all of it. */
+const NEAR_SHARE = 1 / 4
 /** Places of blobs remembered: `length` and `want` ask for the same ones, a file's reader again and again. */
 const MAX_LOCATIONS = 8192
 
@@ -69,7 +73,7 @@ const MAX_LOCATIONS = 8192
  *
  * want() notes what is wanted. At the end of the turn the new wishes are planned together, demand and read-ahead each for itself, and the planned
  * reads wait in two queues. pump() begins reads while the budget of bytes lasts: demand first, read-ahead within a part of the budget, so that
- * demand always finds room. A range that has arrived is decoded by one call, which uses all cores, while the next range is read.
+ * demand always finds room. What the backend has near is planned by itself and has queues of its own, so that it waits for no remote. A range that has arrived is decoded by one call, which uses all cores, while the next range is read.
  *
  * A copy that cannot be had (pack gone, range cut short, wrong bytes) leads to the next copy of that blob alone; when none is left, the repository is
  * looked at once (a prune may have moved the blob) and everything is tried once more; then the blob's error is delivered.
@@ -92,13 +96,10 @@ export class PackLoader<T> {
   /** blobs without a copy left, which wait for a new look at the repository */
   #lost: WantedBlob<T>[] = []
   #relocating = false
-  readonly #demand: Read<T>[] = []
-  readonly #ahead: Read<T>[] = []
+  readonly #near = new Lane<T>()
+  readonly #far = new Lane<T>()
 
   #aheadBytes = 0
-  #inFlightBytes = 0
-  #reading = 0
-  #demandUnderWay = 0
   #closed = false
 
   constructor(options: PackLoaderOptions, decoding: Decoding<T>, budgets: { inFlightBytes: number, aheadBytes: number }) {
@@ -150,8 +151,8 @@ export class PackLoader<T> {
     this.#abort.abort()
     this.#unplanned = []
     this.#lost = []
-    this.#demand.length = 0
-    this.#ahead.length = 0
+    this.#near.clear()
+    this.#far.clear()
     for (const wanted of [...this.#wanted.values()]) this.#settle(wanted, abortedError())
     this.#memory.clear()
     this.#locations.clear()
@@ -164,7 +165,7 @@ export class PackLoader<T> {
 
   /** For logs and tests. */
   stats(): { wanted: number, inFlightBytes: number, aheadBytes: number } {
-    return { wanted: this.#wanted.size, inFlightBytes: this.#inFlightBytes, aheadBytes: this.#aheadBytes }
+    return { wanted: this.#wanted.size, inFlightBytes: this.#near.bytes + this.#far.bytes, aheadBytes: this.#aheadBytes }
   }
 
   /** One reader's mistake must not cost the others of the same read their answer. */
@@ -207,16 +208,17 @@ export class PackLoader<T> {
     this.#lowerAhead(wanted)
     const { read } = wanted
     if (read === null || read.started || !read.ahead) return
-    const at = this.#ahead.indexOf(read)
+    const lane = this.#lane(read)
+    const at = lane.ahead.indexOf(read)
     const from = read.members.indexOf(wanted)
     let end = from + 1
     const start = read.locations[from].offset
     while (end < read.members.length && read.locations[end].offset + read.locations[end].length - start <= this.#plan.firstRange) end++
     const rest = [part(read, 0, from), part(read, end, read.members.length)].filter(read => read !== null)
-    this.#ahead.splice(at, 1, ...rest)
+    lane.ahead.splice(at, 1, ...rest)
     const first = part(read, from, end)!
     first.ahead = false
-    this.#demand.push(first)
+    lane.demand.push(first)
     this.#soon()
   }
 
@@ -247,59 +249,100 @@ export class PackLoader<T> {
     if (this.#unplanned.length === 0) return
     const unplanned = this.#unplanned
     this.#unplanned = []
-    this.#planQueue(unplanned.filter(wanted => !wanted.ahead), this.#demand, false)
-    this.#planQueue(unplanned.filter(wanted => wanted.ahead), this.#ahead, true)
+    const { backend: { near }, index } = this.#options
+    if (near === undefined) return this.#planLane(this.#far, unplanned)
+    const names = new Map<number, string>()
+    for (const { locations } of unplanned) for (const { pack } of locations) if (!names.has(pack)) names.set(pack, index.packName(pack))
+    const looking = near.look(new Set(names.values()))
+    if (looking === null) return this.#planByDistance(unplanned, names, near)
+    void looking.then(() => {
+      if (this.#closed) return
+      this.#planByDistance(unplanned, names, near)
+      this.#pump()
+    })
   }
 
-  #planQueue(blobs: WantedBlob<T>[], queue: Read<T>[], ahead: boolean): void {
-    if (blobs.length === 0) return
-    for (const { pack, offset, length, members, locations } of planReads(blobs.map(wanted => wanted.locations), this.#plan)) {
-      queue.push(new Read(pack, offset, length, members.map(member => blobs[member]), locations, ahead))
+  /** A blob that is near is not read together with one that is not, which it would have to wait for. */
+  #planByDistance(unplanned: WantedBlob<T>[], names: ReadonlyMap<number, string>, near: Near): void {
+    const far: WantedBlob<T>[] = []
+    const here: WantedBlob<T>[] = []
+    const copies: (readonly BlobLocation[])[] = []
+    for (const wanted of unplanned) {
+      const found = wanted.locations.filter(({ pack, offset, length }) => near.has(names.get(pack)!, offset, length))
+      if (found.length === 0) far.push(wanted)
+      else {
+        here.push(wanted)
+        copies.push(found)
+      }
+    }
+    this.#planLane(this.#near, here, copies)
+    this.#planLane(this.#far, far)
+  }
+
+  #planLane(lane: Lane<T>, blobs: WantedBlob<T>[], copies: (readonly BlobLocation[])[] = blobs.map(wanted => wanted.locations)): void {
+    for (const ahead of [false, true]) {
+      const members = blobs.flatMap((wanted, i) => wanted.ahead === ahead ? [i] : [])
+      if (members.length === 0) continue
+      for (const read of planReads(members.map(i => copies[i]), lane === this.#near ? NEAR_LIMITS : this.#plan)) {
+        const { pack, offset, length, locations } = read
+        lane.queue(ahead).push(new Read(pack, offset, length, read.members.map(member => blobs[members[member]]), locations, ahead, lane === this.#near))
+      }
     }
   }
 
+  #lane({ near }: Read<T>): Lane<T> { return near ? this.#near : this.#far }
+
   #pump(): void {
-    for (let first = this.#take(0); first !== undefined; first = this.#take(0)) {
+    for (let first = this.#takeFirst(); first !== undefined; first = this.#takeFirst()) {
+      const lane = this.#lane(first)
       const group = [first]
       let bytes = first.length
-      while (!first.alone && group.length < GROUP_READS && this.#options.backend.readRanges !== undefined) {
-        const next = this.#take(bytes, first.ahead)
+      while (!first.alone && group.length < GROUP_READS && this.#takesGroups(first)) {
+        const next = this.#take(lane, bytes, first.ahead)
         if (next === undefined) break
         group.push(next)
         bytes += next.length
       }
-      void this.#run(group, bytes)
+      void this.#run(lane, group, bytes)
     }
   }
 
+  #takesGroups({ near }: Read<T>): boolean {
+    const { backend } = this.#options
+    return near || backend.readRanges !== undefined && backend.near === undefined
+  }
+
+  #takeFirst(): Read<T> | undefined { return this.#take(this.#near, 0) ?? this.#take(this.#far, 0) }
+
   /** The next read that may begin. @param joining bytes of the group it would be part of, 0: it begins one */
-  #take(joining: number, ahead?: boolean): Read<T> | undefined {
+  #take(lane: Lane<T>, joining: number, ahead?: boolean): Read<T> | undefined {
     if (this.#closed) return undefined
-    const queue = this.#demand.length > 0 ? this.#demand : this.#ahead
+    const isAhead = lane.demand.length === 0
+    const queue = lane.queue(isAhead)
     if (queue.length === 0) return undefined
     const read = queue[0]
-    const isAhead = queue === this.#ahead
     if (joining > 0 && (isAhead !== ahead || read.alone || joining + read.length > GROUP_BYTES)) return undefined
-    const { connections } = this.#options.backend
-    const fits = this.#inFlightBytes + read.cost <= this.#budget * (isAhead ? 3 / 4 : 1)
+    const atOnce = lane === this.#near ? NEAR_READS : this.#options.backend.connections
+    const bytes = this.#near.bytes + this.#far.bytes
+    const fits = bytes + read.cost <= this.#budget * (isAhead ? 3 / 4 : 1) || lane === this.#near && lane.bytes + read.cost <= this.#budget * NEAR_SHARE
     // Begun one by one as room comes free, short reads would each be a group of their own.
-    const waits = isAhead && read.length < SHORT_READ && this.#inFlightBytes > this.#budget / 2
-    const idle = joining > 0 || !waits && this.#reading < (isAhead ? Math.max(1, connections - 1) : connections)
-    const first = isAhead ? this.#inFlightBytes === 0 : this.#demandUnderWay === 0
+    const waits = isAhead && read.length < SHORT_READ && this.#takesGroups(read) && lane.bytes > this.#budget / 2
+    const idle = joining > 0 || !waits && lane.reading < (isAhead ? Math.max(1, atOnce - 1) : atOnce)
+    const first = isAhead ? lane.bytes === 0 : lane.demandUnderWay === 0
     if (!(fits && idle) && !first) return undefined
     queue.shift()
     read.started = true
-    this.#inFlightBytes += read.cost
-    if (!isAhead) this.#demandUnderWay++
+    lane.bytes += read.cost
+    if (!isAhead) lane.demandUnderWay++
     return read
   }
 
   /** Never rejects. */
-  async #run(group: Read<T>[], length: number): Promise<void> {
+  async #run(lane: Lane<T>, group: Read<T>[], length: number): Promise<void> {
     const memory = this.#memory.take(length)
-    this.#reading++
-    const arrived = group.length === 1 ? await this.#readOne(group[0], memory) : await this.#readGroup(group, memory!)
-    this.#reading--
+    lane.reading++
+    const arrived = lane === this.#near || group.length > 1 ? await this.#readGroup(group, memory ?? Buffer.allocUnsafeSlow(length)) : await this.#readOne(group[0], memory)
+    lane.reading--
     this.#pump()
     // Memory of a read that failed may still be written to.
     if (arrived.length === 0) return
@@ -337,7 +380,9 @@ export class PackLoader<T> {
   async #readOne(read: Read<T>, memory: Buffer | undefined): Promise<Arrived<T>[]> {
     const { backend, index } = this.#options
     try {
-      return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, { signal: this.#abort.signal, into: memory, again: read.again }), start: 0 }]
+      return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, {
+        signal: this.#abort.signal, into: memory, again: read.again, metadata: this.#decoding.kind === 'tree',
+      }), start: 0 }]
     } catch (error) {
       this.#finished(read)
       this.#readFailed(read, error as Error)
@@ -366,14 +411,16 @@ export class PackLoader<T> {
       if (this.#closed) continue
       read.started = false
       read.alone = true
-      ;(read.ahead ? this.#ahead : this.#demand).unshift(read)
+      read.near = false
+      this.#far.queue(read.ahead).unshift(read)
     }
     return arrived
   }
 
   #finished(read: Read<T>): void {
-    this.#inFlightBytes -= read.cost
-    if (!read.ahead) this.#demandUnderWay--
+    const lane = this.#lane(read)
+    lane.bytes -= read.cost
+    if (!read.ahead) lane.demandUnderWay--
   }
 
   #readFailed(read: Read<T>, error: Error): void {
@@ -382,7 +429,7 @@ export class PackLoader<T> {
     if (error instanceof CorruptError && read.members.length > 1) {
       const middle = read.members.length >> 1
       const halves = [part(read, 0, middle)!, part(read, middle, read.members.length)!]
-      ;(read.ahead ? this.#ahead : this.#demand).unshift(...halves)
+      this.#lane(read).queue(read.ahead).unshift(...halves)
       return
     }
     const lost = concernsCopy(error)
@@ -409,10 +456,10 @@ export class PackLoader<T> {
       wanted.again = 0
       return this.#copyFailed(wanted, location, error)
     }
-    const read = new Read(location.pack, location.offset, location.length, [wanted], [location], wanted.ahead)
+    const read = new Read(location.pack, location.offset, location.length, [wanted], [location], wanted.ahead, false)
     read.alone = true
     read.again = again
-    ;(wanted.ahead ? this.#ahead : this.#demand).push(read)
+    this.#far.queue(wanted.ahead).push(read)
     this.#soon()
   }
 

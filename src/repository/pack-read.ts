@@ -40,8 +40,9 @@ export class Read<T> {
   /** bytes it holds while it is under way */
   readonly cost: number
 
+  /** @param near the backend has it at hand: it needs no connection */
   constructor(readonly pack: number, readonly offset: number, readonly length: number, readonly members: WantedBlob<T>[], readonly locations: BlobLocation[],
-    public ahead: boolean) {
+    public ahead: boolean, public near: boolean) {
     let cost = length
     for (let i = 0; i < members.length; i++) {
       members[i].read = this
@@ -51,6 +52,21 @@ export class Read<T> {
   }
 }
 
+/** Reads that compete for the same thing, and what is under way of them. */
+export class Lane<T> {
+  readonly demand: Read<T>[] = []
+  readonly ahead: Read<T>[] = []
+  /** groups being read */
+  reading = 0
+  /** bytes of what is being read or decoded */
+  bytes = 0
+  demandUnderWay = 0
+
+  queue(ahead: boolean): Read<T>[] { return ahead ? this.ahead : this.demand }
+
+  clear(): void { this.demand.length = this.ahead.length = 0 }
+}
+
 /** Members from..to-1 of a read, as a read of its own. */
 export function part<T>(read: Read<T>, from: number, to: number): Read<T> | null {
   if (from >= to) return null
@@ -58,5 +74,5 @@ export function part<T>(read: Read<T>, from: number, to: number): Read<T> | null
   const { offset } = locations[0]
   let end = offset
   for (const location of locations) end = Math.max(end, location.offset + location.length)
-  return new Read(read.pack, offset, end - offset, read.members.slice(from, to), locations, read.ahead)
+  return new Read(read.pack, offset, end - offset, read.members.slice(from, to), locations, read.ahead, read.near)
 }

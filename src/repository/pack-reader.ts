@@ -1,4 +1,4 @@
-import type { ReadBackend } from '../backend/backend.js'
+import type { ReadBackend, ReadOptions } from '../backend/backend.js'
 import { DECODE_REASONS } from '../crypto/decrypt.js'
 import { AccessError, CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import { BLOB_OVERHEAD, MAX_BLOB_LENGTH } from '../format/limits.js'
@@ -13,15 +13,16 @@ export function isSound(location: BlobLocation): boolean {
 }
 
 /**
- * Bytes of a pack. `into`, `again`: see ReadOptions.
+ * Bytes of a pack. Options: see ReadOptions.
  * @throws NotFoundError (also when the index no longer knows the pack), ERR_UNREACHABLE, ERR_ABORTED; CorruptError for whatever concerns these bytes
  *   alone: the file ends early, a bad sector. Then a part of the range may still be readable.
  */
-export async function readPack(backend: ReadBackend, name: string, offset: number, length: number, { signal, into, again }: { signal: AbortSignal, into?: Buffer, again?: number }): Promise<Buffer> {
+export async function readPack(backend: ReadBackend, name: string, offset: number, length: number, options: Pick<ReadOptions, 'into' | 'again' | 'metadata'> & { signal: AbortSignal }): Promise<Buffer> {
+  const { signal } = options
   if (name === '') throw new NotFoundError('a pack that left the index')
   let bytes
   try {
-    bytes = await backend.read({ type: 'data', name }, offset, length, { signal, into, again })
+    bytes = await backend.read({ type: 'data', name }, offset, length, options)
   } catch (error) {
     if (signal.aborted) throw abortedError(signal)
     throw isPassing(error as Error) ? error : new CorruptError(`pack ${name}`, `${length} bytes at ${offset} cannot be read`, { cause: error })

@@ -12,7 +12,7 @@ import type { Repository } from './repository.js'
 export type UnpackedType = Extract<FileType, 'snapshots' | 'index' | 'locks'>
 
 /**
- * Plaintext of such a file. Read a second time if the bytes do not match the name, for a fault may lie on the way here.
+ * Plaintext of such a file. Read a second time if the bytes do not match the name, for a fault may lie on the way here, or in a cache.
  * In format 2 JSON may be compressed, marked by a first byte 2; '[' and '{' are plain JSON in both.
  */
 export async function loadUnpacked(repository: Repository, type: UnpackedType, name: string, options: ReadOptions = {}): Promise<Buffer> {
@@ -39,7 +39,7 @@ async function readStored(repository: Repository, type: UnpackedType, name: stri
   try {
     checkFileHash(file, name, bytes)
   } catch {
-    bytes = await repository.backend.readAll(handle, maxLength, options)
+    bytes = await repository.backend.readAll(handle, maxLength, { ...options, again: 1 })
     checkFileHash(file, name, bytes)
   }
   return bytes

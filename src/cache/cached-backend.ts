@@ -1,0 +1,178 @@
+import type { FileInfo, FileType, Handle, Near, Range, ReadBackend, ReadOptions } from '../backend/backend.js'
+import { fileName } from '../backend/file-name.js'
+import { CorruptError } from '../errors.js'
+import { raceAbort, throwIfAborted } from '../util/abort.js'
+import { isIdName } from '../util/hex.js'
+import type { Logger } from '../util/log.js'
+import { readRanges } from './disk/pack-file.js'
+import type { PackFile } from './disk/pack-file.js'
+import type { DiskCache } from './disk/disk-cache.js'
+import { Fetches } from './fetches.js'
+import { Remembered } from './remembered.js'
+
+export interface CachedBackendOptions {
+  disk: DiskCache
+  log: Logger
+  /** A remote that does not answer at the start is done without, if it was heard of before: for mounts, which look again later. */
+  startWithout?: boolean
+  /** for that long an answer is waited for then */
+  graceMs?: number
+}
+
+/** Bytes that are here already, and are fetched all the same rather than with one request more. */
+const MAX_BRIDGE = 256 << 10
+/** More pieces of a range than that are not fetched one by one. */
+const MAX_PIECES = 3
+
+/**
+ * A remote with a disk cache in front of it. It lies outside of all retries and limits: what is here costs no connection and no bandwidth.
+ *
+ * Of packs, stretches are kept as they are read. Key, snapshot and index files are named by their content and kept whole. The config and the lists of files
+ * are asked for each time, and remembered for a start without the remote. What is here is as good as its MAC: with `again`, it is fetched and replaced.
+ */
+export class CachedBackend implements ReadBackend {
+  readonly near?: Near
+  readonly #inner: ReadBackend
+  readonly #disk: DiskCache
+  readonly #fetches: Fetches
+  readonly #remembered: Remembered
+
+  constructor(inner: ReadBackend, { disk, log, startWithout = false, graceMs }: CachedBackendOptions) {
+    this.#inner = inner
+    this.#disk = disk
+    this.#fetches = new Fetches(inner, (handle, offset, bytes, options) => this.#put(handle, offset, bytes, options))
+    this.#remembered = new Remembered(inner, disk, { log, startWithout, graceMs })
+    if (disk.keepsPacks) {
+      this.near = {
+        look: packs => disk.packs.look([...packs].filter(isIdName)),
+        has: (pack, offset, length) => disk.packs.get(pack)?.has(offset, offset + length) ?? false,
+      }
+    }
+  }
+
+  get location(): string { return this.#inner.location }
+  get connections(): number { return this.#inner.connections }
+  get sources(): number { return (this.#inner.sources ?? 1) + 1 }
+
+  /** The remote answers, after it was done without. */
+  onBack(listener: () => void): void { this.#remembered.onBack(listener) }
+
+  list(type: Exclude<FileType, 'config'>, options: ReadOptions = {}): Promise<FileInfo[]> {
+    return type === 'data' || type === 'locks' ? this.#inner.list(type, options) : this.#remembered.list(type, options)
+  }
+
+  async read(handle: Handle, offset: number, length: number, options: ReadOptions = {}): Promise<Buffer> {
+    if (handle.type !== 'data' || this.near === undefined || length === 0 || !isIdName(handle.name)) return this.#inner.read(handle, offset, length, fromBehind(options))
+    throwIfAborted(options.signal)
+    if ((options.again ?? 0) > 0) {
+      const bytes = await this.#inner.read(handle, offset, length, fromBehind(options))
+      await this.#put(handle, offset, bytes, options)
+      return bytes
+    }
+    const { into } = options
+    const bytes = into !== undefined && into.length >= length ? into.subarray(0, length) : Buffer.allocUnsafeSlow(length)
+    if (this.#disk.readQueued(handle.name, offset, bytes)) return bytes
+    await this.near.look([handle.name])
+    throwIfAborted(options.signal)
+    await raceAbort(this.#fill(handle, offset, bytes, options), options.signal)
+    return bytes
+  }
+
+  async readRanges(ranges: readonly Range[], into: Buffer, { signal }: { signal?: AbortSignal } = {}): Promise<ArrayLike<number>> {
+    throwIfAborted(signal)
+    if (this.near === undefined) return new Uint8Array(ranges.length)
+    await this.near.look(new Set(ranges.map(({ handle }) => handle.name)))
+    throwIfAborted(signal)
+    const files = ranges.map(({ handle: { type, name }, offset, length }) => {
+      const file = type === 'data' ? this.#disk.packs.get(name) : null
+      return file?.has(offset, offset + length) ? file : null
+    })
+    const held = new Set(files.filter(file => file !== null))
+    for (const file of held) {
+      file.hold()
+      this.#disk.used(file)
+    }
+    const read = readRanges(ranges.map(({ offset, length, at }, i) => ({ file: files[i], offset, length, at })), into)
+      .finally(() => { for (const file of held) file.release() })
+    return raceAbort(read, signal)
+  }
+
+  async readAll(handle: Handle, maxLength: number, options: ReadOptions = {}): Promise<Buffer> {
+    const { type, name } = handle
+    if (type === 'config') return this.#remembered.config(maxLength, options)
+    if (type === 'data' || type === 'locks' || !isIdName(name)) return this.#inner.readAll(handle, maxLength, fromBehind(options))
+    throwIfAborted(options.signal)
+    const known = (options.again ?? 0) > 0 ? null : await raceAbort(this.#disk.file(name), options.signal)
+    if (known !== null) {
+      if (known.length > maxLength) throw new CorruptError(fileName(handle), `${known.length} bytes are too many, ${maxLength} at most`)
+      return known
+    }
+    const bytes = await this.#inner.readAll(handle, maxLength, fromBehind(options))
+    // A copy: the caller may do with his bytes as he likes.
+    void this.#disk.putFile(name, Buffer.from(bytes))
+    return bytes
+  }
+
+  stat(handle: Handle, options: ReadOptions = {}): Promise<FileInfo> { return this.#inner.stat(handle, options) }
+
+  async close(): Promise<void> {
+    this.#remembered.close()
+    await this.#inner.close()
+    await this.#disk.close()
+  }
+
+  /** Every part from where it can be had first. */
+  async #fill(handle: Handle, offset: number, bytes: Buffer, options: ReadOptions): Promise<void> {
+    const end = offset + bytes.length
+    const file = this.#disk.packs.get(handle.name)
+    const missing = file === null ? [[offset, end] as [number, number]] : bridge(file.holes(offset, end))
+    const part = (from: number, to: number) => bytes.subarray(from - offset, to - offset)
+    const fetch = (from: number, to: number) => this.#fetches.read(handle, from, part(from, to), fromBehind(options))
+    const parts: Promise<void>[] = missing.map(([from, to]) => fetch(from, to))
+    if (file !== null) {
+      let at = offset
+      for (const [from, to] of [...missing, [end, end]]) {
+        if (from > at) {
+          const start = at
+          parts.push(this.#readFile(handle, file, start, part(start, from)).catch(() => fetch(start, from)))
+        }
+        at = to
+      }
+    }
+    await Promise.all(parts)
+  }
+
+  async #readFile({ name }: Handle, file: PackFile, offset: number, into: Buffer): Promise<void> {
+    file.hold()
+    this.#disk.used(file)
+    try {
+      await file.read(offset, into)
+    } catch (error) {
+      this.#disk.unreadable(name, error)
+      throw error
+    } finally {
+      file.release()
+    }
+  }
+
+  #put({ name }: Handle, offset: number, bytes: Buffer, { metadata }: ReadOptions): Promise<void> | null {
+    this.#remembered.answered()
+    return this.#disk.put(name, metadata ? 'trees' : 'data', offset, bytes)
+  }
+}
+
+/** For the backend behind the cache, which is one source less. */
+function fromBehind(options: ReadOptions): ReadOptions {
+  return (options.again ?? 0) > 0 ? { ...options, again: options.again! - 1 } : options
+}
+
+/** Stretches to fetch, of those that are missing: with what is little between them, and few. */
+function bridge(holes: [number, number][]): [number, number][] {
+  const pieces: [number, number][] = []
+  for (const [from, to] of holes) {
+    const last = pieces.at(-1)
+    if (last !== undefined && from - last[1] <= MAX_BRIDGE) last[1] = to
+    else pieces.push([from, to])
+  }
+  return pieces.length <= MAX_PIECES ? pieces : [[pieces[0][0], pieces.at(-1)![1]]]
+}
