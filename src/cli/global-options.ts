@@ -7,6 +7,9 @@ export interface GlobalOptions {
   keyHint?: string
   insecureNoPassword?: boolean
   cacheDir?: string
+  cacheSize?: string
+  /** false with --no-cache */
+  cache?: boolean
   /** -o key=value, as given */
   option?: string[]
   timeout?: string

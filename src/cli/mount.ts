@@ -15,6 +15,7 @@ import { printable } from './printable.js'
 import { Progress } from './progress.js'
 import { repositoryAccess, withTries } from './repository-access.js'
 import { shellQuote } from './shell-quote.js'
+import { diskCacheSettings } from './cache-options.js'
 import { parseOwner, parseSeconds, parseSubtree } from './values.js'
 
 export interface MountCommandOptions extends GlobalOptions, FilterOptions {
@@ -39,7 +40,7 @@ export async function mountCommand(options: MountCommandOptions, dir: string): P
     layout: options.layout, ...snapshotFilter(options, options.snapshot),
     subtree: options.subtree === undefined ? null : parseSubtree(options.subtree),
     owner: options.owner === undefined ? null : parseOwner(options.owner),
-    allowOther: options.allowOther ?? false, cacheDir, pollSeconds: parseSeconds('--poll', options.poll),
+    allowOther: options.allowOther ?? false, cacheDir, diskCache: diskCacheSettings(options), pollSeconds: parseSeconds('--poll', options.poll),
   }
   if (options.logFile !== undefined && !options.daemon) throw new DaybookError('ERR_USAGE', '--log-file goes with --daemon', 'in the foreground the log goes to standard error')
   mustBeAbleToMount(settings)

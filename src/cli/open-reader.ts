@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { openBackend } from '../backend/open-backend.js'
+import { openCached } from '../cache/open-cached.js'
 import type { Snapshot } from '../format/snapshot.js'
 import { daysLayout } from '../fs/layout.js'
 import { defaultCacheDir, openIndex } from '../index/open-index.js'
@@ -11,6 +11,7 @@ import { Prefetch } from '../repository/prefetch.js'
 import type { Repository } from '../repository/repository.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { createLogger, type Logger } from '../util/log.js'
+import { diskCacheSettings } from './cache-options.js'
 import type { GlobalOptions } from './global-options.js'
 import { Progress } from './progress.js'
 import { repositoryAccess, withTries } from './repository-access.js'
@@ -27,11 +28,13 @@ export interface Reader {
 
 /** @throws what openRepository throws */
 export async function openReader(options: GlobalOptions): Promise<Reader> {
+  const diskCache = diskCacheSettings(options)
+  const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))
   const { access, passwordTries } = await repositoryAccess(options)
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
   const progress = new Progress({ quiet: options.quiet || options.json })
   const repository = await withTries(passwordTries, async () => {
-    const backend = await openBackend(access.location, access.backend, log)
+    const backend = await openCached(access.location, access.backend, { cacheDir, diskCache, log })
     const prefetch = new Prefetch(backend)
     const password = await access.password()
     progress.update('opening the repository')
@@ -42,7 +45,6 @@ export async function openReader(options: GlobalOptions): Promise<Reader> {
       })
       .finally(() => { password.fill(0); progress.done() })
   })
-  const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))
   const index = await openIndex({ cacheDir, repositoryId: repository.id, log })
   const sync = new IndexSync(repository, index, { log })
   return {

@@ -12,6 +12,16 @@ export function parseSeconds(option: string, text: string): number {
   return seconds
 }
 
+const UNITS = ['', 'K', 'M', 'G', 'T']
+
+/** "500M", "20G", "1.5 TiB", "4096": bytes; units are powers of 1024 */
+export function parseSize(option: string, text: string): number {
+  const found = /^(\d+(?:\.\d+)?)\s?([kmgt]?)(?:i?b)?$/i.exec(text.trim())
+  const bytes = found === null ? NaN : Math.floor(Number(found[1]) * 1024 ** UNITS.indexOf(found[2].toUpperCase()))
+  if (!Number.isSafeInteger(bytes)) throw new DaybookError('ERR_USAGE', `${option} ${text}: not a size`, 'examples: 500M, 20G; 0 for nothing')
+  return bytes
+}
+
 /** Absolute, without '.', '..' and '//'; null for the whole snapshot. */
 export function parseSubtree(text: string): string | null {
   const parts = text.split('/').filter(part => part !== '' && part !== '.')

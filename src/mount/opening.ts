@@ -1,6 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import type { ReadBackend } from '../backend/backend.js'
-import { openBackend } from '../backend/open-backend.js'
+import { openCached, type MaybeAway } from '../cache/open-cached.js'
 import { openRepository } from '../repository/open.js'
 import { Prefetch } from '../repository/prefetch.js'
 import type { Repository } from '../repository/repository.js'
@@ -10,7 +9,7 @@ import type { MountOptions } from './options.js'
 export interface Opening {
   /** ends it, and everything the mount does later */
   readonly abort: AbortController
-  readonly backend: Promise<ReadBackend>
+  readonly backend: Promise<MaybeAway>
   /** rejects as openRepository does */
   readonly repository: Promise<Repository>
 }
@@ -19,11 +18,11 @@ export interface Opening {
  * Begin to open the repository: a process of its own for each mount is started often, deriving the key takes it half a second, and needs few modules.
  * So this is to be called before the others are loaded.
  */
-export function beginOpening({ repository: access, log }: Pick<MountOptions, 'repository' | 'log'>): Opening {
+export function beginOpening({ repository: access, cacheDir, diskCache, log }: Pick<MountOptions, 'repository' | 'cacheDir' | 'diskCache' | 'log'>): Opening {
   const abort = new AbortController()
   const { signal } = abort
   setMaxListeners(0, signal) // every request listens
-  const backend = openBackend(access.location, access.backend, log)
+  const backend = openCached(access.location, access.backend, { cacheDir, diskCache, log, startWithout: true })
   const repository = (async () => {
     const prefetch = new Prefetch(await backend, { signal })
     const password = await access.password()

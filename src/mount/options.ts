@@ -1,5 +1,6 @@
 import type { Location } from '../backend/location.js'
 import type { BackendOptions } from '../backend/options.js'
+import type { DiskCacheSettings } from '../cache/open-cached.js'
 import type { Logger } from '../util/log.js'
 
 /** Where the repository is and how to open it. */
@@ -40,6 +41,8 @@ export interface MountOptions extends SnapshotSelection {
   readonly allowOther: boolean
   /** absolute path; one folder per repository id is made below it */
   readonly cacheDir: string
+  /** of remotes, what was read is kept there as well; null: it is not */
+  readonly diskCache: DiskCacheSettings | null
   /** between two looks for new snapshots; 0: only when told to (SIGHUP) */
   readonly pollSeconds: number
   readonly log: Logger

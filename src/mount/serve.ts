@@ -135,8 +135,13 @@ class Mount implements RunningMount {
     trees.onFlagsKnown(absent)
     trees.onFlags(absent)
     void this.#indexLoaded.then(() => this.#indexChanged()).catch(() => {})
+    const look = () => void this.refresh().catch((error: Error) => log.warn(`cannot look for new snapshots: ${error.message}`))
+    backend.onBack?.(() => {
+      look()
+      void trees.fillInBackground().catch(() => {})
+    })
     if (pollSeconds > 0) {
-      const timer = setInterval(() => void this.refresh().catch((error: Error) => log.warn(`cannot look for new snapshots: ${error.message}`)), pollSeconds * 1000)
+      const timer = setInterval(look, pollSeconds * 1000)
       this.#opened.push(() => clearInterval(timer))
     }
   }
