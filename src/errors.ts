@@ -28,3 +28,10 @@ export class AccessError extends DaybookError {
   constructor(readonly file: string, hint: string, options?: ErrorOptions) { super('ERR_UNREACHABLE', `no permission to read ${file}`, hint, options) }
   override get retryable(): boolean { return false }
 }
+
+/** The other side answers, but is not to be used as it is: a certificate or host key nobody vouches for, an answer that makes no sense. Asking again does not help. */
+export class RefusedError extends DaybookError {
+  override readonly name = 'RefusedError'
+  constructor(message: string, hint?: string, options?: ErrorOptions) { super('ERR_UNREACHABLE', message, hint, options) }
+  override get retryable(): boolean { return false }
+}

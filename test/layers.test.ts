@@ -29,7 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   archiver: ['repository', 'chunker', 'format', ...PURE],
   fs: ['format', ...PURE],
   fuse: ['fs', 'format', ...PURE],
-  mount: ['fuse', 'fs', 'backend/location', 'format', ...PURE],
+  mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'format', ...PURE],
   // The one file of mount/ where a stored repository and a tree meet; the rest of the folder only knows the tree.
   'mount/serve.ts': ['fuse', 'fs', 'repository', 'index', 'backend', 'format', ...PURE],
   cli: ['mount', 'fuse', 'fs', ...VERBS, 'repository', 'index', 'cache', 'backend', 'crypto', 'format', ...PURE],

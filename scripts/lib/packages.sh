@@ -17,6 +17,13 @@ test  | command ssh                   | openssh-client
 test  | command sftp                  | openssh-client
 test  | file /usr/lib/openssh/sftp-server | openssh-sftp-server
 test  | command sshd                  | openssh-server
+test  | command rclone                | rclone
+test  | command openssl               | openssl
+test  | command ceph                  | ceph-common
+test  | command ceph-mon              | ceph-mon
+test  | command ceph-mgr              | ceph-mgr
+test  | command ceph-osd              | ceph-osd
+test  | command radosgw               | radosgw
 test  | command setfacl               | acl
 test  | command setfattr              | attr
 test  | command python3               | python3

@@ -13,12 +13,19 @@ export interface ReadOptions {
   into?: Buffer
   /** read(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
   again?: number
+  /** of remotes: fail (ERR_UNREACHABLE) when nothing arrives for that long, so that another connection can be tried */
+  idleMs?: number
+  /** told whenever something arrives from a remote */
+  alive?: () => void
 }
 
 /**
  * Flat storage of a repository's files, for reading. Knows nothing of blobs, keys or JSON. All methods may run concurrently.
- * Errors: NotFoundError (ERR_NOT_FOUND) for a file that is not there; DaybookError ERR_UNREACHABLE for what may pass;
- * CorruptError where a file ends before offset + length.
+ * Errors: NotFoundError (ERR_NOT_FOUND) for a file that is not there; DaybookError ERR_UNREACHABLE for what may pass; AccessError and
+ * RefusedError for what will not; CorruptError where a file ends before offset + length; ERR_ABORTED at once when the signal says so.
+ *
+ * A backend tries each request once. Retries and limits are wrappers around it (retry.ts, connection-limit.ts, bandwidth.ts), which know nothing
+ * of what they wrap: they ask an error whether it is `retryable`. What can also write will be `Backend extends ReadBackend`.
  */
 export interface ReadBackend {
   /** what to call it in messages; holds no password */

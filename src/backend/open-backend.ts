@@ -1,10 +1,18 @@
-import { DaybookError } from '../errors.js'
+import type { Logger } from '../util/log.js'
 import type { ReadBackend } from './backend.js'
 import { LocalBackend } from './local.js'
 import type { Location } from './location.js'
+import { DEFAULT_OPTIONS, type BackendOptions } from './options.js'
 
-/** The backend of a location; nothing is read yet. @throws DaybookError ERR_UNSUPPORTED */
-export function openBackend(location: Location): ReadBackend {
-  if (location.scheme === 'local') return new LocalBackend(location.target)
-  throw new DaybookError('ERR_UNSUPPORTED', `${location.scheme} repositories cannot be opened yet: ${location.display}`, 'local repositories can')
+/**
+ * The backend of a location, with retries and limits around it; nothing is read yet. What a remote or a limit needs is loaded only for one: the start
+ * of a local mount does not wait for it, and its memory does not hold it.
+ * @throws DaybookError ERR_USAGE, ERR_UNSUPPORTED
+ */
+export async function openBackend(location: Location, options: BackendOptions = DEFAULT_OPTIONS, log?: Logger): Promise<ReadBackend> {
+  const backend = location.scheme === 'local' ? new LocalBackend(location.target) : await (await import('./open-remote.js')).openRemote(location, options, log)
+  if (options.downloadKibPerSecond === 0) return backend
+  const { BandwidthLimit } = await import('./bandwidth.js')
+  // Outermost: a line that is slow on purpose is not to be taken for a silent one.
+  return new BandwidthLimit(backend, options.downloadKibPerSecond)
 }

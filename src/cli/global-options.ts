@@ -7,6 +7,14 @@ export interface GlobalOptions {
   keyHint?: string
   insecureNoPassword?: boolean
   cacheDir?: string
+  /** -o key=value, as given */
+  option?: string[]
+  timeout?: string
+  limitDownload?: string
+  limitUpload?: string
+  cacert?: string[]
+  tlsClientCert?: string
+  insecureTls?: boolean
   quiet?: boolean
   /** how often -v was given */
   verbose: number

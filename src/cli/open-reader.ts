@@ -31,11 +31,15 @@ export async function openReader(options: GlobalOptions): Promise<Reader> {
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
   const progress = new Progress({ quiet: options.quiet || options.json })
   const repository = await withTries(passwordTries, async () => {
-    const backend = openBackend(access.location)
+    const backend = await openBackend(access.location, access.backend, log)
     const prefetch = new Prefetch(backend)
     const password = await access.password()
     progress.update('opening the repository')
     return openRepository(backend, password, { prefetch, keyHint: access.keyHint, onDamaged: error => log.warn(error.message) })
+      .catch(async error => {
+        await backend.close()
+        throw error
+      })
       .finally(() => { password.fill(0); progress.done() })
   })
   const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))

@@ -5,6 +5,7 @@ import { DaybookError } from '../errors.js'
 import type { RepositoryAccess } from '../mount/options.js'
 import { resolveLocation, resolvePassword, withEnvironment } from '../repository/password.js'
 import { promptPassword, standardTerminal } from '../repository/prompt.js'
+import { backendOptions } from './backend-options.js'
 import type { GlobalOptions } from './global-options.js'
 
 export interface CommandAccess {
@@ -21,12 +22,13 @@ export interface CommandAccess {
  */
 export async function repositoryAccess(options: GlobalOptions): Promise<CommandAccess> {
   const location = parseLocation(await resolveLocation(options))
+  const backend = backendOptions(options)
   const localPath = location.scheme === 'local' ? location.target : null
   if (localPath !== null) mustHoldRepository(localPath)
   const password = async (): Promise<Buffer> => await resolvePassword(options) ?? ask()
   const { passwordFile, passwordCommand, insecureNoPassword, keyHint } = withEnvironment(options, process.env)
   const given = passwordFile || passwordCommand || insecureNoPassword || process.env.RESTIC_PASSWORD
-  return { access: { location, password, keyHint: keyHint || null }, localPath, passwordTries: given || !process.stdin.isTTY ? 1 : 3 }
+  return { access: { location, backend, password, keyHint: keyHint || null }, localPath, passwordTries: given || !process.stdin.isTTY ? 1 : 3 }
 }
 
 async function ask(): Promise<Buffer> {

@@ -39,9 +39,9 @@ export async function startDaemon({ mount, logFile, logLevel, logJson }: DaemonO
   process.on('SIGINT', cancel).on('SIGTERM', cancel)
   try {
     const { repository, log: _log, progress, ...options } = mount
-    const { location, keyHint } = repository
+    const { password: _password, ...access } = repository
     const password = await repository.password()
-    const order: DaemonOrder = { options, repository: { location, keyHint, password: password.toString('base64') }, logLevel, logJson }
+    const order: DaemonOrder = { options, repository: { ...access, password: password.toString('base64') }, logLevel, logJson }
     child.stdin!.on('error', () => { /* EPIPE: it died, and the pipe says why */ })
     password.fill(0)
     child.stdin!.end(JSON.stringify(order))

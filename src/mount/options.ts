@@ -1,9 +1,11 @@
 import type { Location } from '../backend/location.js'
+import type { BackendOptions } from '../backend/options.js'
 import type { Logger } from '../util/log.js'
 
 /** Where the repository is and how to open it. */
 export interface RepositoryAccess {
   readonly location: Location
+  readonly backend: BackendOptions
   /** The password, empty for a repository without one. Called at most once per start, when it is first needed: a file is read, a command run or a person asked only then. */
   readonly password: () => Promise<Buffer>
   /** id (or the beginning of it) of the key file to try first */

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { setMaxListeners } from 'node:events'
 import { openBackend } from '../backend/open-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
@@ -89,7 +90,8 @@ class Mount implements RunningMount {
   async start(): Promise<void> {
     const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
-    const backend = openBackend(access.location)
+    setMaxListeners(0, signal) // every request listens
+    const backend = await openBackend(access.location, access.backend, log)
     this.#opened.push(() => backend.close())
     const prefetch = new Prefetch(backend, { signal })
     const password = await access.password()

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { DaybookError } from '../errors.js'
 import { abortedError } from '../util/abort.js'
-import { splitCommand } from './split-command.js'
+import { splitCommand } from '../util/split-command.js'
 import { readTextFile, trimSpace } from './text-file.js'
 
 /** restic's flags for where a repository is and what opens it. */

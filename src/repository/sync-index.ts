@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { FileInfo } from '../backend/backend.js'
 import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import { compareSnapshots, decodeSnapshot } from '../format/snapshot.js'
@@ -80,6 +81,7 @@ export class IndexSync {
     this.#repository = repository
     this.#index = index
     this.#signal = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal
+    setMaxListeners(0, this.#signal) // every request listens
     this.#log = log
     this.#onDamaged = onDamaged
     this.#recovery = new PackRecovery(repository, index, { signal: this.#signal, log, report: error => this.#report(error) })

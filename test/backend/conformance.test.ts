@@ -1,9 +1,12 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import type { Handle } from '../../src/backend/backend.js'
+import type { Handle, ReadBackend } from '../../src/backend/backend.js'
+import { BandwidthLimit } from '../../src/backend/bandwidth.js'
+import { ConnectionLimit } from '../../src/backend/connection-limit.js'
 import { LocalBackend } from '../../src/backend/local.js'
 import { MemoryBackend } from '../../src/backend/memory.js'
+import { RetryBackend } from '../../src/backend/retry.js'
 import { backendSuite } from '../fixtures/backend-suite.js'
 import { FaultyBackend } from '../fixtures/faulty-backend.js'
 
@@ -35,5 +38,15 @@ backendSuite(t, 'faulty, without faults', () => {
   const memory = new MemoryBackend()
   return { backend: new FaultyBackend(memory), put: (handle, bytes) => memory.put(handle, bytes), remove: handle => memory.remove(handle) }
 })
+for (const [name, wrap] of Object.entries<(inner: ReadBackend) => ReadBackend>({
+  'with retries': inner => new RetryBackend(inner, { timeoutMs: 60_000 }),
+  'with a limit of connections': inner => new ConnectionLimit(inner),
+  'with a limit of the bandwidth': inner => new BandwidthLimit(inner, 50_000),
+})) {
+  backendSuite(t, name, () => {
+    const memory = new MemoryBackend()
+    return { backend: wrap(memory), put: (handle, bytes) => memory.put(handle, bytes), remove: handle => memory.remove(handle) }
+  })
+}
 backendSuite(t, 'local', () => localUnderTest((root, { type, name }) => type === 'data' ? join(root, 'data', name.slice(0, 2), name) : join(root, type, name)))
 backendSuite(t, 'local, packs right in data/', () => localUnderTest((root, { type, name }) => join(root, type, name)))

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { resolve } from 'node:path'
 import t from 'tap'
 import { parseLocation, stripPassword } from '../../src/backend/location.js'
@@ -50,7 +51,15 @@ t.test('passwords are not shown', async t => {
   }
 })
 
-t.test('what cannot be opened yet says so', async t => {
-  t.throws(() => openBackend(parseLocation('rest:https://user:pw@host/')), { code: 'ERR_UNSUPPORTED', message: 'rest repositories cannot be opened yet: rest:https://user:***@host/' })
-  t.equal(openBackend(parseLocation('/srv/backup')).location, '/srv/backup')
+t.test('what cannot be opened says so', async t => {
+  await t.rejects(openBackend(parseLocation('b2:bucket:path')), { code: 'ERR_UNSUPPORTED', message: 'b2 repositories cannot be opened: b2:bucket:path' })
+  t.equal((await openBackend(parseLocation('/srv/backup'))).location, '/srv/backup')
+})
+
+t.test('a local repository loads nothing of what remotes need', async t => {
+  const module = new URL('../../src/backend/open-backend.js', import.meta.url).href
+  const script = `const { openBackend } = await import('${module}')
+    await openBackend({ scheme: 'local', target: '/', display: '/' })
+    console.log(process.moduleLoadList.filter(name => /^NativeModule (http|https|tls|net|child_process)$/.test(name)).join())`
+  t.equal(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' }), '\n')
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { splitCommand } from '../../src/repository/split-command.js'
+import { splitCommand } from '../../src/util/split-command.js'
 import { decodeText, trimSpace } from '../../src/repository/text-file.js'
 
 t.test('splitCommand splits as restic does', async t => {
