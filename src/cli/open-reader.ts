@@ -31,7 +31,7 @@ export async function openReader(options: GlobalOptions): Promise<Reader> {
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
   const progress = new Progress({ quiet: options.quiet || options.json })
   const repository = await withTries(passwordTries, async () => {
-    const backend = await openBackend(access.location, access.backend, log)
+    const backend = await openBackend(access.location, access.backend, log, access.replicas)
     const prefetch = new Prefetch(backend)
     const password = await access.password()
     progress.update('opening the repository')

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { setMaxListeners } from 'node:events'
+import type { ReadBackend } from '../backend/backend.js'
 import { openBackend } from '../backend/open-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
@@ -70,6 +71,7 @@ class Mount implements RunningMount {
   #indexLoaded: Promise<unknown> = Promise.resolve()
   #indexIsLoaded = false
   #index!: LocalIndex
+  #backend: ReadBackend | null = null
   /** when unexplained blobs were last searched for; performance.now() */
   #searched = -Infinity
   #refreshing: Promise<void> | null = null
@@ -91,7 +93,8 @@ class Mount implements RunningMount {
     const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
     setMaxListeners(0, signal) // every request listens
-    const backend = await openBackend(access.location, access.backend, log)
+    const backend = await openBackend(access.location, access.backend, log, access.replicas)
+    this.#backend = backend
     this.#opened.push(() => backend.close())
     const prefetch = new Prefetch(backend, { signal })
     const password = await access.password()
@@ -251,7 +254,13 @@ class Mount implements RunningMount {
   }
 
   summary(): { snapshots: number, newest: string | null } { return { snapshots: this.#snapshots.length, newest: this.#newest } }
-  stats(): Record<string, number> { return this.#transport.stats() }
+  stats(): Record<string, number> { return { ...this.#transport.stats(), ...this.#locationStats() } }
+
+  #locationStats(): Record<string, number> {
+    const counters = (this.#backend?.replicas?.health() ?? []).flatMap(({ location: _, state, ...counts }, i) =>
+      Object.entries({ up: state === 'up' ? 1 : 0, ...counts }).map(([name, count]) => [`location${i + 1}.${name}`, count] as const))
+    return Object.fromEntries(counters)
+  }
 }
 
 /**

@@ -1,16 +1,16 @@
-import { createHash } from 'node:crypto'
 import type { FileType, ReadOptions } from '../backend/backend.js'
 import { fileName } from '../backend/file-name.js'
 import { decryptFile } from '../crypto/decrypt.js'
 import { CorruptError } from '../errors.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
+import { isAsNamed, readNamed } from './read-named.js'
 import type { Repository } from './repository.js'
 
 /** Files that are one encrypted piece of JSON. */
 export type UnpackedType = Extract<FileType, 'snapshots' | 'index' | 'locks'>
 
 /**
- * Plaintext of such a file. Read a second time if the bytes do not match the name, for a fault may lie on the way here.
+ * Plaintext of such a file. Read again if the bytes do not match the name, from each further source of them: a fault may also lie on the way here.
  * In format 2 JSON may be compressed, marked by a first byte 2; '[' and '{' are plain JSON in both.
  */
 export async function loadUnpacked(repository: Repository, type: UnpackedType, name: string, options: ReadOptions = {}): Promise<Buffer> {
@@ -18,18 +18,9 @@ export async function loadUnpacked(repository: Repository, type: UnpackedType, n
   const file = fileName(handle)
   const maxLength = MAX_FILE_LENGTH[type]
   let bytes = await repository.prefetch?.take(handle) ?? await repository.backend.readAll(handle, maxLength, options)
-  try {
-    checkFileHash(file, name, bytes)
-  } catch {
-    bytes = await repository.backend.readAll(handle, maxLength, options)
-    checkFileHash(file, name, bytes)
-  }
+  if (!isAsNamed(handle, bytes)) bytes = await readNamed(repository.backend, handle, maxLength, options, 1)
+  if (!isAsNamed(handle, bytes)) throw new CorruptError(file, 'content does not match the name')
   const plain = await decryptFile(file, repository.keys, bytes, { zstd: repository.version >= 2, maxLength })
   if (plain[0] !== 0x7b && plain[0] !== 0x5b) throw new CorruptError(file, plain.length === 0 ? 'empty' : `unknown encoding ${plain[0]}`)
   return plain
-}
-
-/** Is this file what its name says? Names are SHA-256 over the stored bytes. @throws CorruptError */
-function checkFileHash(file: string, name: string, bytes: Uint8Array): void {
-  if (createHash('sha256').update(bytes).digest('hex') !== name) throw new CorruptError(file, 'content does not match the name')
 }
