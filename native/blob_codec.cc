@@ -380,10 +380,12 @@ struct Entry {
   uint32_t offset, length, plain_length;
 };
 
+enum class Wanted { kBlobs, kRows, kFlags };
+
 // Blobs of one range of a pack.
 class BlobBatch : public Batch {
  public:
-  BlobBatch(Napi::Env env, const Napi::CallbackInfo& info, bool trees) : Batch(env, info[0], info[1]), trees_(trees) {
+  BlobBatch(Napi::Env env, const Napi::CallbackInfo& info, Wanted wanted) : Batch(env, info[0], info[1]), wanted_(wanted) {
     if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
       throw Napi::TypeError::New(env, "entries must be a Uint32Array");
     }
@@ -415,17 +417,18 @@ class BlobBatch : public Batch {
   }
 
   void Fail(size_t begin, size_t end) override {
-    for (size_t i = begin; i < end; i++) results_[i] = {DecodeError::kMemory, nullptr, {}};
+    for (size_t i = begin; i < end; i++) results_[i] = {DecodeError::kMemory, nullptr, {}, 0};
   }
 
   // Rows of many trees are views of one piece of memory: thousands of pieces of their own would keep the collector busy longer than the decoding took.
   Napi::Value Result() override {
+    if (wanted_ == Wanted::kFlags) return Flags();
     Napi::Array array = Napi::Array::New(env_, results_.size());
     size_t total = 0, at = 0;
     for (const Slot& slot : results_) total += slot.rows.size;
     Napi::Buffer<uint8_t> all;
     Napi::Function subarray;
-    if (trees_) {
+    if (wanted_ == Wanted::kRows) {
       all = Napi::Buffer<uint8_t>::New(env_, total);
       subarray = all.Get("subarray").As<Napi::Function>();
     }
@@ -435,7 +438,7 @@ class BlobBatch : public Batch {
       Slot& slot = results_[i];
       if (slot.error != DecodeError::kNone) {
         array.Set(i, Napi::Number::New(env_, static_cast<double>(slot.error)));
-      } else if (trees_) {
+      } else if (wanted_ == Wanted::kRows) {
         memcpy(all.Data() + at, slot.rows.data.get(), slot.rows.size);
         const size_t end = at + slot.rows.size;
         array.Set(i, subarray.Call(all, {Napi::Number::New(env_, static_cast<double>(at)), Napi::Number::New(env_, static_cast<double>(end))}));
@@ -453,22 +456,36 @@ class BlobBatch : public Batch {
     DecodeError error = DecodeError::kNone;
     std::shared_ptr<Chunk> plain;
     RowsBuffer rows;
+    uint32_t flags = 0;
   };
+
+  Napi::Value Flags() const {
+    uint32_t flags = 0;
+    for (const Slot& slot : results_) {
+      if (slot.error != DecodeError::kNone) return Napi::Number::New(env_, -1);
+      flags |= slot.flags;
+    }
+    return Napi::Number::New(env_, flags);
+  }
 
   DecodeError Decode(const Entry& entry, const uint8_t* id, Slot* slot) {
     if (entry.offset > source_.size || entry.length > source_.size - entry.offset) return DecodeError::kRange;
     const DecodeError error = DecodeBlob(keys_.data(), source_.data + entry.offset, entry.length, entry.plain_length, id, &slot->plain);
-    if (error != DecodeError::kNone || !trees_) return error;
+    if (error != DecodeError::kNone || wanted_ == Wanted::kBlobs) return error;
     const std::shared_ptr<Chunk> json = std::move(slot->plain);
     switch (TreeToRows(id, json->data, json->size, &slot->rows)) {
       case TreeResult::kTree: return DecodeError::kTree;
       case TreeResult::kMemory: return DecodeError::kMemory;
-      case TreeResult::kOk: return DecodeError::kNone;
+      case TreeResult::kOk: break;
     }
-    return DecodeError::kTree;
+    if (wanted_ == Wanted::kFlags) {
+      memcpy(&slot->flags, slot->rows.data.get() + offsetof(RowsHeader, flags), sizeof slot->flags);
+      slot->rows.data.reset();
+    }
+    return DecodeError::kNone;
   }
 
-  const bool trees_;
+  const Wanted wanted_;
   std::vector<Entry> entries_;
   std::vector<uint8_t> ids_;
   std::vector<Slot> results_;
@@ -500,14 +517,15 @@ class FileBatch : public Batch {
   std::shared_ptr<Chunk> plain_;
 };
 
-Napi::Value DecodeEntries(const Napi::CallbackInfo& info, bool trees) {
-  auto batch = std::make_unique<BlobBatch>(info.Env(), info, trees);
+Napi::Value DecodeEntries(const Napi::CallbackInfo& info, Wanted wanted) {
+  auto batch = std::make_unique<BlobBatch>(info.Env(), info, wanted);
   const std::vector<size_t> ends = batch->Split();
   return Batch::Start(std::move(batch), ends);
 }
 
-Napi::Value DecodeBlobs(const Napi::CallbackInfo& info) { return DecodeEntries(info, false); }
-Napi::Value DecodeTrees(const Napi::CallbackInfo& info) { return DecodeEntries(info, true); }
+Napi::Value DecodeBlobs(const Napi::CallbackInfo& info) { return DecodeEntries(info, Wanted::kBlobs); }
+Napi::Value DecodeTrees(const Napi::CallbackInfo& info) { return DecodeEntries(info, Wanted::kRows); }
+Napi::Value TreeFlags(const Napi::CallbackInfo& info) { return DecodeEntries(info, Wanted::kFlags); }
 Napi::Value JsDecryptFile(const Napi::CallbackInfo& info) { return Batch::Start(std::make_unique<FileBatch>(info.Env(), info), {1}); }
 
 Napi::Value JsEncrypt(const Napi::CallbackInfo& info) {
@@ -524,6 +542,7 @@ Napi::Value JsEncrypt(const Napi::CallbackInfo& info) {
 void RegisterBlobCodec(Napi::Env env, Napi::Object exports) {
   exports.Set("decodeBlobs", Napi::Function::New(env, DecodeBlobs, "decodeBlobs"));
   exports.Set("decodeTrees", Napi::Function::New(env, DecodeTrees, "decodeTrees"));
+  exports.Set("treeFlags", Napi::Function::New(env, TreeFlags, "treeFlags"));
   exports.Set("decryptFile", Napi::Function::New(env, JsDecryptFile, "decryptFile"));
   exports.Set("encrypt", Napi::Function::New(env, JsEncrypt, "encrypt"));
 }

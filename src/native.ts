@@ -24,6 +24,9 @@ export interface Native {
    */
   decodeTrees(keys: Uint8Array, source: Uint8Array, entries: Uint32Array, ids: Uint8Array): Promise<(Buffer | number)[]>
 
+  /** As decodeTrees, for those who only want to know the OR of the trees' RowsFlag. @returns -1 if one of them could not be decoded */
+  treeFlags(keys: Uint8Array, source: Uint8Array, entries: Uint32Array, ids: Uint8Array): Promise<number>
+
   /** Rows of one tree from its plaintext JSON. For tests and tools. @returns rows, or a DecodeError number */
   treeToRows(id: Uint8Array, json: Uint8Array): Buffer | number
 

@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   chunker: PURE,
   crypto: ['format', ...PURE],
   backend: ['errors', 'util'],
+  'backend/open-files.ts': ['native', 'errors', 'util'],
   cache: ['format', ...PURE],
   index: ['format', ...PURE],
   repository: ['index', 'cache', 'backend', 'crypto', 'chunker', 'format', 'fs/sources', ...PURE],
@@ -30,8 +31,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   fs: ['format', ...PURE],
   fuse: ['fs', 'format', ...PURE],
   mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'format', ...PURE],
-  // The one file of mount/ where a stored repository and a tree meet; the rest of the folder only knows the tree.
+  // Where a stored repository and a tree meet, and what opens the one before the other is loaded; the rest of the folder only knows the tree.
   'mount/serve.ts': ['fuse', 'fs', 'repository', 'index', 'backend', 'format', ...PURE],
+  'mount/opening.ts': ['repository', 'backend', ...PURE],
   cli: ['mount', 'fuse', 'fs', ...VERBS, 'repository', 'index', 'cache', 'backend', 'crypto', 'format', ...PURE],
 }
 

@@ -28,7 +28,7 @@ export interface TreeSource {
   fetch(ids: readonly BlobId[], onRows: (index: number, rows: Buffer | Error) => void): void
   /** Every tree of the repository is in the local index, so `flags` speaks for all of them. */
   readonly complete: boolean
-  /** Somebody asks file after file what could be answered once for all, were the index complete: complete it now. */
+  /** Somebody asks file after file what could be answered once for all, were the flags of all trees known: look at them now. */
   hurry(): void
   /** OR of RowsFlag over all trees seen so far. */
   readonly flags: number

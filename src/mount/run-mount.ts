@@ -30,9 +30,11 @@ export async function runMount(options: MountOptions, tell: (event: MountEvent) 
     leaving: signal => tell({ type: 'leaving', mountpoint, signal }), busy: () => tell({ type: 'busy', mountpoint }),
   })
   try {
-    const [{ native }, { startMount }] = await Promise.all([import('../native.js'), import('./serve.js')])
+    const { native } = await import('../native.js')
     native.forbidCoreDumps()
-    const mount: RunningMount = running = await startMount(options)
+    const opening = (await import('./opening.js')).beginOpening(options)
+    const { startMount } = await import('./serve.js')
+    const mount: RunningMount = running = await startMount(options, opening)
     signals.serving(mount)
     // Answered by ourselves, once the kernel and we have agreed on a protocol (FUSE_INIT): only then does it really work, and only then is the
     // read-ahead of the kernel's choosing set, which would undo ours.

@@ -1,7 +1,5 @@
 import { spawn } from 'node:child_process'
-import { setMaxListeners } from 'node:events'
 import type { ReadBackend } from '../backend/backend.js'
-import { openBackend } from '../backend/open-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
@@ -13,11 +11,10 @@ import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
 import { BlobLoader } from '../repository/blob-loader.js'
 import { filterSnapshots } from '../repository/filter.js'
-import { openRepository } from '../repository/open.js'
-import { Prefetch } from '../repository/prefetch.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
 import { guard } from './guard.js'
+import { beginOpening, type Opening } from './opening.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { SnapshotRoots } from './snapshot-roots.js'
 import { mountAt, readMountTable } from './mount-table.js'
@@ -39,8 +36,8 @@ const SEARCH_MS = 10 * 60_000
  * and trees are read in the background, and whoever needs one sooner waits for it alone.
  * @throws DaybookError, or Error with code and errno when the kernel refuses the mount; nothing is left behind then
  */
-export async function startMount(options: MountOptions): Promise<RunningMount> {
-  const mount = new Mount(options)
+export async function startMount(options: MountOptions, opening: Opening = beginOpening(options)): Promise<RunningMount> {
+  const mount = new Mount(options, opening)
   try {
     await mount.start()
     return mount
@@ -54,7 +51,8 @@ class Mount implements RunningMount {
   readonly mountpoint: string
   readonly closed: Promise<number>
   readonly #options: MountOptions
-  readonly #abort = new AbortController()
+  readonly #opening: Opening
+  readonly #abort: AbortController
   /** undone in reverse order by stop() */
   readonly #opened: (() => void | Promise<void>)[] = []
   readonly #transport: Transport
@@ -77,8 +75,10 @@ class Mount implements RunningMount {
   #refreshing: Promise<void> | null = null
   #stopped: Promise<void> | null = null
 
-  constructor(options: MountOptions) {
+  constructor(options: MountOptions, opening: Opening) {
     this.#options = options
+    this.#opening = opening
+    this.#abort = opening.abort
     this.mountpoint = options.mountpoint
     this.#transport = new Transport({
       mountpoint: Buffer.from(options.mountpoint), source: 'daybook', allowOther: options.allowOther, owner: options.owner, log: options.log,
@@ -90,16 +90,12 @@ class Mount implements RunningMount {
   }
 
   async start(): Promise<void> {
-    const { repository: access, cacheDir, log, allowOther, pollSeconds } = this.#options
+    const { cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
-    setMaxListeners(0, signal) // every request listens
-    const backend = await openBackend(access.location, access.backend, log, access.replicas)
+    const backend = await this.#opening.backend
     this.#backend = backend
     this.#opened.push(() => backend.close())
-    const prefetch = new Prefetch(backend, { signal })
-    const password = await access.password()
-    const onDamaged = (error: DaybookError) => log.warn(error.message)
-    const repository = await openRepository(backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged }).finally(() => password.fill(0))
+    const repository = await this.#opening.repository
     this.#opened.push(() => repository.close())
     const index = this.#index = await openIndex({ cacheDir, repositoryId: repository.id, log })
     this.#opened.push(() => index.close())
@@ -138,7 +134,7 @@ class Mount implements RunningMount {
     this.#opened.push(guard.hold(this.#transport.device.minor, log))
 
     const absent = () => this.#transport.setAbsentXattrs(absentXattrs(trees, allowOther))
-    trees.onComplete(absent)
+    trees.onFlagsKnown(absent)
     trees.onFlags(absent)
     void this.#indexLoaded.then(() => this.#indexChanged()).catch(() => {})
     if (pollSeconds > 0) {
@@ -267,8 +263,8 @@ class Mount implements RunningMount {
  * Names of attributes that are on no file of the repository, which ls may be told: told once that the device knows no such name, it stops asking
  * for every file. Only once all trees were seen; and with the kernel's permission check on, never for ACLs, which it would take for an error.
  */
-function absentXattrs(trees: { complete: boolean, flags: number }, permissionCheck: boolean): string[] {
-  if (!trees.complete) return []
+function absentXattrs(trees: { flagsKnown: boolean, flags: number }, permissionCheck: boolean): string[] {
+  if (!trees.flagsKnown) return []
   return [
     ...(trees.flags & RowsFlag.selinux ? [] : [SELINUX_XATTR]),
     ...(trees.flags & RowsFlag.acl || permissionCheck ? [] : ACL_XATTRS),

@@ -12,7 +12,7 @@ export interface BlobLoaderOptions extends PackLoaderOptions {
   readonly cacheBytes?: number
 }
 
-const BUDGETS = { inFlightBytes: 14 << 20, aheadBytes: 8 << 20 }
+const BUDGETS = { inFlightBytes: 12 << 20, aheadBytes: 8 << 20 }
 const CACHE_BYTES = 8 << 20
 
 /** BlobSource over a repository's packs: file contents, decoded, with those used last kept in memory. */

@@ -152,8 +152,10 @@ export class IndexSync {
     // All of them unreadable is no empty repository, but one that cannot be reached.
     if (this.#decoded.size === 0 && files.length > 0) this.#throwIfUnreachable(this.#badSnapshots)
     const gone = [...stored.keys()].filter(name => !listed.has(name))
-    // What the disk was too full to keep is read again next time.
-    if (loaded.size > 0 || gone.length > 0) await this.#index.putSnapshots(loaded, gone).catch(error => this.#log.warn('cannot keep snapshots in the local index', { error }))
+    // What the disk was too full to keep is read again next time. Nobody waits for it: a mount can show what it has read.
+    if (loaded.size > 0 || gone.length > 0) {
+      this.#index.putSnapshots(loaded, gone).catch(error => { if (!this.#signal.aborted) this.#log.warn('cannot keep snapshots in the local index', { error }) })
+    }
     this.#snapshots = [...this.#decoded.values()].sort(compareSnapshots)
     return {
       snapshots: this.#snapshots,

@@ -8,6 +8,10 @@ export interface TreeFillOptions {
   readonly load: (trees: readonly PackedBlob[]) => Promise<(Error | null)[]>
   /** when somebody was last served with what this would compete with; performance.now() */
   readonly lastServed: () => number
+  /** Are the flags of all these trees of one pack known now? To look at them costs a tenth of having their rows stored. Never rejects. */
+  readonly look: (trees: readonly PackedBlob[]) => Promise<boolean>
+  /** called when the flags of every tree of the index files added are known */
+  readonly flagsKnown: () => void
   readonly store: { readonly broken: boolean, room(): Promise<void>, drained(): Promise<void> }
   readonly log: Logger
   /** called when every tree of the index files added has its rows in the index */
@@ -24,8 +28,11 @@ export interface TreeFillOptions {
 const QUIET_MS = 50
 /** ... but not for ever: a slice each second all the same. */
 const PATIENCE_MS = 1000
-/** Slices of the background under way at once when there is a hurry: as many as keep two cores busy. */
-const HURRIED_SLICES = 3
+/** Trees looked at in one go, and their bytes in the pack. */
+const LOOK_TREES = 2048
+const LOOK_BYTES = 1 << 20
+/** Trees without rows listed at once. */
+const TREES_LISTED = 1024
 /** Times a pack is gone through before its trees are given up: the index may lose rows, but not for ever. */
 const MAX_TRIES = 2
 /** Plaintext of a slice, as a multiple of its bytes in the pack: trees compress to a fourth or less. */
@@ -38,7 +45,7 @@ export class TreeFill {
   readonly #sliceBytes: number
   /** how often each pack was gone through since the index changed */
   readonly #tries = new Map<number, number>()
-  #hurried = false
+  #lookWanted = false
   #started = false
   #filling: Promise<void> | null = null
   /** there may be something to do since the filling last looked */
@@ -46,6 +53,8 @@ export class TreeFill {
   /** the repository was out of reach */
   #paused = false
   #complete = false
+  /** what looking at all flags has led to, since the index changed */
+  #looked: 'no' | 'known' | 'failed' = 'no'
   #closed = false
 
   constructor(options: TreeFillOptions) {
@@ -55,6 +64,7 @@ export class TreeFill {
   }
 
   get complete(): boolean { return this.#complete }
+  get flagsKnown(): boolean { return this.#complete || this.#looked === 'known' }
 
   /** Resolves when there is nothing left to do for now, or when closed. */
   start(): Promise<void> {
@@ -66,6 +76,7 @@ export class TreeFill {
   /** What was known of packs may be wrong, and there may be more to fill. */
   indexChanged(): void {
     this.#complete = false
+    this.#looked = 'no'
     this.#tries.clear()
     this.resume()
   }
@@ -78,7 +89,8 @@ export class TreeFill {
 
   get paused(): boolean { return this.#paused }
 
-  hurry(): void { this.#hurried = true }
+  /** Somebody asks file after file what could be answered once for all, were the flags of all trees known. */
+  hurry(): void { this.#lookWanted = true }
 
   /** Resolves when the slice under way has ended. */
   async close(): Promise<void> {
@@ -107,10 +119,12 @@ export class TreeFill {
     this.#filling = null
   }
 
+  get #lookDue(): boolean { return this.#lookWanted && this.#looked === 'no' }
   get #stopped(): boolean { return this.#closed || this.#paused || this.#options.store.broken }
 
   async #fillPacks(): Promise<void> {
     while (!this.#stopped) {
+      if (this.#lookDue) await this.#lookAtAll()
       const pack = this.#nextPack()
       if (pack === null) return
       await this.#fillPack(pack)
@@ -128,28 +142,50 @@ export class TreeFill {
     let slices: PackedBlob[][] = []
     for (let next = 0; !this.#closed;) {
       if (slices.length === 0) {
-        const trees = this.#options.index.treesWithoutRows(pack, next, this.#sliceTrees * HURRIED_SLICES)
+        const trees = this.#options.index.treesWithoutRows(pack, next, TREES_LISTED)
         if (trees.length === 0) break
         next = trees[trees.length - 1].offset + 1
-        slices = this.#cut(trees.filter(isSound))
+        slices = this.#cut(trees.filter(isSound), this.#sliceTrees, this.#sliceBytes)
         continue
       }
       await this.#quiet()
       await this.#options.store.room()
-      if (this.#stopped) return
-      const errors = (await Promise.all(slices.splice(0, this.#hurried ? HURRIED_SLICES : 1).map(slice => this.#options.load(slice)))).flat()
+      if (this.#stopped || this.#lookDue) return
+      const errors = await this.#options.load(slices.shift()!)
       // Later, when somebody who asked got an answer.
       if (errors.some(error => error !== null && !concernsCopy(error))) this.#paused = true
       failed ||= errors.some(error => error !== null)
       if (this.#stopped) return
     }
+    if (this.#closed) return
     const tries = (this.#tries.get(pack) ?? 0) + 1
     this.#tries.set(pack, failed ? MAX_TRIES : tries)
     if (!failed) return
     await this.#options.index.markPackTried(pack).catch(error => this.#options.log.debug('a pack could not be marked', { error }))
   }
 
-  #cut(trees: readonly PackedBlob[]): PackedBlob[][] {
+  async #lookAtAll(): Promise<void> {
+    const { index, look, flagsKnown } = this.#options
+    let seen = 0
+    let known = true
+    for (const pack of index.packsWithoutRows(Number.MAX_SAFE_INTEGER)) {
+      for (let next = 0; known && !this.#closed;) {
+        const trees = index.treesWithoutRows(pack, next, LOOK_TREES)
+        if (trees.length === 0) break
+        next = trees[trees.length - 1].offset + 1
+        seen += trees.length
+        const looks = await Promise.all(this.#cut(trees, LOOK_TREES, LOOK_BYTES).map(look))
+        known = looks.every(Boolean)
+      }
+    }
+    if (this.#closed) return
+    // Those that are missing in packs which were tried before were not looked at.
+    known &&= index.missingTrees() <= seen
+    this.#looked = known ? 'known' : 'failed'
+    if (known) flagsKnown()
+  }
+
+  #cut(trees: readonly PackedBlob[], maxTrees: number, maxBytes: number): PackedBlob[][] {
     const slices: PackedBlob[][] = []
     let slice: PackedBlob[] = []
     let bytes = 0
@@ -157,7 +193,7 @@ export class TreeFill {
     for (const tree of trees) {
       bytes += tree.length
       plain += tree.plainLength || tree.length
-      if (slice.length > 0 && (slice.length >= this.#sliceTrees || bytes > this.#sliceBytes || plain > this.#sliceBytes * PLAIN_FACTOR)) {
+      if (slice.length > 0 && (slice.length >= maxTrees || bytes > maxBytes || plain > maxBytes * PLAIN_FACTOR)) {
         slices.push(slice)
         slice = []
         bytes = tree.length
@@ -172,7 +208,7 @@ export class TreeFill {
   /** Resolves when nobody has been served for a while, or patience ends. */
   async #quiet(): Promise<void> {
     const end = performance.now() + PATIENCE_MS
-    while (!this.#hurried && !this.#closed) {
+    while (!this.#lookDue && !this.#closed) {
       const wait = Math.min(this.#options.lastServed() + QUIET_MS, end) - performance.now()
       if (wait <= 0) return
       await new Promise(resolve => setTimeout(resolve, wait))
@@ -184,7 +220,6 @@ export class TreeFill {
     await this.#options.store.drained()
     if (this.#stopped || this.#options.index.missingTrees() > 0) return
     this.#complete = true
-    this.#hurried = false
     this.#options.completed()
   }
 }

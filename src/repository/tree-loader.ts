@@ -6,13 +6,14 @@ import { abortedError } from '../util/abort.js'
 import { DeadBuffers } from '../util/dead-buffers.js'
 import { idKey } from '../util/id-key.js'
 import { PackLoader, type PackLoaderOptions } from './pack-loader.js'
+import { decodeEntries, isSound, readPack } from './pack-reader.js'
 import type { OnItem } from './pack-read.js'
 import { RowsStore } from './rows-store.js'
 import { TreeFill } from './tree-fill.js'
 
 export interface TreeLoaderOptions extends PackLoaderOptions {
   readonly index: Pick<LocalIndex, 'locate' | 'packName' | 'treesWithoutRows' | 'packsWithoutRows' | 'missingTrees' | 'markPackTried' | 'rows' | 'putRows' | 'flags'>
-  readonly native: Pick<Native, 'decodeTrees'>
+  readonly native: Pick<Native, 'decodeTrees' | 'treeFlags'>
   /** Is something under way that the background should not compete with? */
   readonly busy?: () => boolean
   /** bytes of rows kept in memory */
@@ -33,6 +34,8 @@ const ROWS_OVERHEAD = 256
 /** Bytes of rows and ranges after which dead ones are collected. */
 const COLLECT_BYTES = 4 << 20
 const FLAGS_OFFSET = 24
+/** Bytes of a pack read at once to look at the flags of its trees. */
+const MAX_LOOK_BYTES = 8 << 20
 
 /**
  * TreeSource over a repository's packs and its local index: rows come from memory, from those on their way into the index, from the index, else from
@@ -53,7 +56,8 @@ export class TreeLoader implements TreeSource {
   #lastServed = -Infinity
   #flags = 0
   readonly #flagsListeners = new Set<(flags: number) => void>()
-  readonly #completeListeners = new Set<() => void>()
+  readonly #knownListeners = new Set<() => void>()
+  readonly #abort = new AbortController()
   #closed: Promise<void> | null = null
 
   constructor(options: TreeLoaderOptions) {
@@ -68,7 +72,9 @@ export class TreeLoader implements TreeSource {
         if (this.#packs.busy || options.busy?.() === true) this.#lastServed = performance.now()
         return this.#lastServed
       },
-      completed: () => this.#tell(this.#completeListeners, undefined),
+      look: trees => this.#look(trees),
+      flagsKnown: () => this.#tell(this.#knownListeners, undefined),
+      completed: () => this.#tell(this.#knownListeners, undefined),
     })
     this.#packs = new PackLoader<Buffer>(options, {
       kind: 'tree',
@@ -137,10 +143,13 @@ export class TreeLoader implements TreeSource {
     return () => { this.#flagsListeners.delete(listener) }
   }
 
-  /** Called when `complete` becomes true. @returns a function that ends the calls */
-  onComplete(listener: () => void): () => void {
-    this.#completeListeners.add(listener)
-    return () => { this.#completeListeners.delete(listener) }
+  /** `flags` speaks for every tree of the index files added. */
+  get flagsKnown(): boolean { return this.#fill.flagsKnown }
+
+  /** Called when `flagsKnown`, or `complete`, becomes true. @returns a function that ends the calls */
+  onFlagsKnown(listener: () => void): () => void {
+    this.#knownListeners.add(listener)
+    return () => { this.#knownListeners.delete(listener) }
   }
 
   /** Everything pending rejects with ERR_ABORTED; rows decoded already are still given to the index. Idempotent. */
@@ -149,6 +158,7 @@ export class TreeLoader implements TreeSource {
   async #close(): Promise<void> {
     // Once `#closed` is set: closing the packs comes back here.
     await Promise.resolve()
+    this.#abort.abort()
     this.#packs.close()
     this.#memory.clear()
     this.#large = null
@@ -183,11 +193,33 @@ export class TreeLoader implements TreeSource {
     })
   }
 
+  /** The flags of these trees of one pack, without their rows. */
+  async #look(trees: readonly PackedBlob[]): Promise<boolean> {
+    if (!trees.every(isSound)) return false
+    const { backend, keys, index, native } = this.#options
+    const start = trees[0].offset
+    const last = trees[trees.length - 1]
+    // a pack of format 1, in which trees lie far apart
+    if (last.offset + last.length - start > MAX_LOOK_BYTES) return false
+    try {
+      const bytes = await readPack(backend, index.packName(last.pack), start, last.offset + last.length - start, { signal: this.#abort.signal })
+      const flags = await native.treeFlags(keys, bytes, decodeEntries(trees, start), Buffer.concat(trees.map(({ id }) => id)))
+      if (flags >= 0) this.#addFlags(flags)
+      return flags >= 0
+    } catch {
+      return false
+    }
+  }
+
   #keep(key: string, rows: Buffer): void {
     this.#deadBuffers.made(rows.length)
     if (this.#store.bytes < this.#queueBytes * QUEUE_FACTOR) this.#store.put(key, rows)
+    this.#addFlags(rows.readUInt32LE(FLAGS_OFFSET))
+  }
+
+  #addFlags(flags: number): void {
     const before = this.#flags
-    this.#flags |= rows.readUInt32LE(FLAGS_OFFSET)
+    this.#flags |= flags
     if (this.#flags !== before && (this.#flags & ~(before | this.#options.index.flags)) !== 0) this.#tell(this.#flagsListeners, this.flags)
   }
 

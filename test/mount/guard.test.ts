@@ -141,7 +141,9 @@ t.test('one guard for all mounts of a process, while there are any', async t => 
   await eventually('one is there', () => guardsOf(process.pid).length > 0)
   const [pid, ...others] = guardsOf(process.pid)
   t.strictSame(others, [])
-  t.equal(readFileSync(`/proc/${pid}/environ`, 'utf8'), '', 'has no environment: passwords may be in it')
+  // the runner of the tests gives every child process some of its own
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter(entry => entry !== '' && !entry.startsWith('_TAPJS_'))
+  t.strictSame(environment, [], 'has no environment: passwords may be in it')
   const [, , , , session] = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/\) /, ' ').split(' ').map(Number).slice(1)
   t.equal(session, pid, 'a session of its own')
   releases[0]!()

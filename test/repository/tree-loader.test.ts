@@ -92,7 +92,7 @@ t.test('filling: newest packs first, everything once, then complete', async t =>
   const all = [...Array(6).keys()].map(p => trees(`p${p}`, 5))
   all.forEach(blobs => packs.add(blobs))
   const events: string[] = []
-  const stop = loader.onComplete(() => { events.push('complete') })
+  const stop = loader.onFlagsKnown(() => { events.push('complete') })
   t.notOk(loader.complete, 'nothing is known yet')
   await loader.fillInBackground()
   t.ok(loader.complete)
@@ -147,6 +147,43 @@ t.test('flags are told as they appear', async t => {
   await loader.fillInBackground()
   t.strictSame(told, [RowsFlag.xattr, RowsFlag.xattr | RowsFlag.acl])
   t.equal(loader.flags, RowsFlag.xattr | RowsFlag.acl)
+  await loader.close()
+})
+
+t.test('when there is a hurry the flags of all trees are known long before their rows are stored', async t => {
+  const packs = new FakePacks()
+  const loader = makeLoader(packs)
+  const all = trees('a', 20)
+  packs.add([...all, tree('b', RowsFlag.acl)])
+  let stored!: () => void
+  packs.storing = () => new Promise(resolve => { stored = resolve })
+  const known = new Promise<void>(resolve => { loader.onFlagsKnown(resolve) })
+  t.notOk(loader.flagsKnown)
+  loader.hurry()
+  const filled = loader.fillInBackground()
+  await known
+  t.ok(loader.flagsKnown)
+  t.notOk(loader.complete)
+  t.equal(loader.flags & RowsFlag.acl, RowsFlag.acl)
+  packs.storing = async () => {}
+  setTimeout(() => stored?.(), 20)
+  await filled
+  t.ok(loader.complete)
+  packs.add(trees('c', 1))
+  loader.indexChanged()
+  t.notOk(loader.flagsKnown, 'there may be new ones')
+  await loader.close()
+})
+
+t.test('of a tree that cannot be read, the flags are not known', async t => {
+  const packs = new FakePacks()
+  const loader = makeLoader(packs)
+  const pack = packs.add(trees('a', 20))
+  packs.damage(pack, bytes => { bytes[40] ^= 1; return bytes })
+  loader.hurry()
+  await loader.fillInBackground()
+  t.notOk(loader.flagsKnown)
+  t.equal(packs.rowsStored.size, 19, 'all others have their rows')
   await loader.close()
 })
 

@@ -1,0 +1,35 @@
+import { setMaxListeners } from 'node:events'
+import type { ReadBackend } from '../backend/backend.js'
+import { openBackend } from '../backend/open-backend.js'
+import { openRepository } from '../repository/open.js'
+import { Prefetch } from '../repository/prefetch.js'
+import type { Repository } from '../repository/repository.js'
+import type { MountOptions } from './options.js'
+
+/** A repository being opened for a mount. */
+export interface Opening {
+  /** ends it, and everything the mount does later */
+  readonly abort: AbortController
+  readonly backend: Promise<ReadBackend>
+  /** rejects as openRepository does */
+  readonly repository: Promise<Repository>
+}
+
+/**
+ * Begin to open the repository: a process of its own for each mount is started often, deriving the key takes it half a second, and needs few modules.
+ * So this is to be called before the others are loaded.
+ */
+export function beginOpening({ repository: access, log }: Pick<MountOptions, 'repository' | 'log'>): Opening {
+  const abort = new AbortController()
+  const { signal } = abort
+  setMaxListeners(0, signal) // every request listens
+  const backend = openBackend(access.location, access.backend, log, access.replicas)
+  const repository = (async () => {
+    const prefetch = new Prefetch(await backend, { signal })
+    const password = await access.password()
+    return openRepository(await backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged: error => log.warn(error.message) }).finally(() => password.fill(0))
+  })()
+  // whoever starts the mount hears of it
+  repository.catch(() => {})
+  return { abort, backend, repository }
+}
