@@ -9,7 +9,10 @@ export interface FileInfo { readonly name: string, /** bytes */ readonly size: n
 export interface Range { readonly handle: Handle, readonly offset: number, readonly length: number, readonly at: number }
 export interface ReadOptions {
   signal?: AbortSignal
-  /** read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed it must not be used again: it may still be written to. */
+  /**
+   * read(): memory the bytes may be put into, if there is room; the answer is a view of it then. Once a read has failed, or its answer is no view of it, it must
+   * not be used again: it may still be written to.
+   */
   into?: Buffer
   /** read(), readAll(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
   again?: number
@@ -19,6 +22,30 @@ export interface ReadOptions {
   idleMs?: number
   /** told whenever something arrives from a remote */
   alive?: () => void
+  /** list(): told that the list may lack files that exist, as the location whose word counts does not answer. Nothing is to be forgotten then. */
+  partial?: () => void
+}
+
+/** One location of a repository that has several, as `daybook status` and the counters show it. */
+export interface LocationHealth {
+  /** holds no password */
+  readonly location: string
+  /** down: left alone and probed; refused: it holds another repository */
+  readonly state: 'up' | 'down' | 'refused'
+  /** requests it answered, requests it failed to answer, and answers of others that overtook its own */
+  readonly answers: number
+  readonly failures: number
+  readonly overtaken: number
+  /** files it lacks and others have, and files of which it gave wrong bytes; as often as they were noticed, and each once */
+  readonly missing: number
+  readonly damaged: number
+}
+
+/** What is to be known and done about the locations of a repository, where it has several. */
+export interface Replicas {
+  /** The repository has been opened: every location is to hold the same one. Those that do not are not used any more. Checked in the background. */
+  check(isSame: (config: Buffer) => Promise<boolean>): void
+  health(): LocationHealth[]
 }
 
 /** What of the packs is close at hand, in a cache on disk: it can be had by readRanges() without a connection. */
@@ -44,6 +71,8 @@ export interface ReadBackend {
   readonly connections: number
   /** Independent sources of the same bytes (a cache and what lies behind it, replicas); 1 if not given. What proves wrong is read `again` from the others. */
   readonly sources?: number
+  /** there, if the repository has several locations */
+  readonly replicas?: Replicas
   /** Files of a type, in no order. A folder that is missing lists as empty. Names that are not 64 hex digits are left out. */
   list(type: Exclude<FileType, 'config'>, options?: ReadOptions): Promise<FileInfo[]>
   /** Exactly `length` bytes at `offset`. */

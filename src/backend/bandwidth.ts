@@ -1,6 +1,6 @@
 import { CorruptError } from '../errors.js'
 import { abortedError, throwIfAborted } from '../util/abort.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions, Replicas } from './backend.js'
 import { fileName } from './file-name.js'
 
 /** Of a quiet line, that much may be used at once: restic's limiter allows a second, too. */
@@ -27,6 +27,8 @@ export class BandwidthLimit implements ReadBackend {
 
   get location(): string { return this.inner.location }
   get connections(): number { return this.inner.connections }
+  get sources(): number { return this.inner.sources ?? 1 }
+  get replicas(): Replicas | undefined { return this.inner.replicas }
 
   async list(type: Exclude<FileType, 'config'>, options: ReadOptions = {}): Promise<FileInfo[]> {
     await this.#share(0, options.signal)
@@ -45,7 +47,8 @@ export class BandwidthLimit implements ReadBackend {
     for (let done = 0; done < length;) {
       const part = bytes.subarray(done, done + this.#piece)
       await this.#share(part.length, options.signal)
-      const got = await this.inner.read(handle, offset + done, part.length, { ...rest, into: part })
+      // Of several sources, one that was overtaken may write on into the memory it was offered.
+      const got = await this.inner.read(handle, offset + done, part.length, this.sources > 1 ? rest : { ...rest, into: part })
       if (got.buffer !== part.buffer || got.byteOffset !== part.byteOffset) got.copy(part)
       done += part.length
     }

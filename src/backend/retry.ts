@@ -36,6 +36,7 @@ const REFUSALS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNRE
  * it waited: also one that waits for its turn behind others must not wait once for each of them.
  */
 export class RetryBackend extends AroundBackend {
+  readonly readRanges: ReadBackend['readRanges']
   readonly #timeoutMs: number
   readonly #log: Logger
   readonly #random: () => number
@@ -52,6 +53,8 @@ export class RetryBackend extends AroundBackend {
     this.#timeoutMs = timeoutMs
     this.#log = log
     this.#random = random
+    // What does not arrive so is read by itself, and tried again then.
+    if (inner.readRanges !== undefined) this.readRanges = (ranges, into, options) => inner.readRanges!(ranges, into, options)
   }
 
   protected override async around<T>(options: ReadOptions, request: (options: ReadOptions) => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import type { FileInfo, FileType, Handle, Near, Range, ReadBackend, ReadOptions } from '../backend/backend.js'
+import type { FileInfo, FileType, Handle, Near, Range, ReadBackend, ReadOptions, Replicas } from '../backend/backend.js'
 import { fileName } from '../backend/file-name.js'
 import { CorruptError } from '../errors.js'
 import { raceAbort, throwIfAborted } from '../util/abort.js'
@@ -53,6 +53,7 @@ export class CachedBackend implements ReadBackend {
   get location(): string { return this.#inner.location }
   get connections(): number { return this.#inner.connections }
   get sources(): number { return (this.#inner.sources ?? 1) + 1 }
+  get replicas(): Replicas | undefined { return this.#inner.replicas }
 
   /** The remote answers, after it was done without. */
   onBack(listener: () => void): void { this.#remembered.onBack(listener) }

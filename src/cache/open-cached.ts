@@ -20,6 +20,14 @@ export interface OpenCachedOptions {
   readonly startWithout?: boolean
 }
 
+/** Where a repository is. */
+export interface Locations {
+  readonly location: Location
+  /** further ones, in order of preference */
+  readonly replicas: readonly Location[]
+  readonly backend: BackendOptions
+}
+
 /** A backend that may have been done without at the start. */
 export interface MaybeAway extends ReadBackend {
   /** Called when a remote that was done without answers. */
@@ -30,8 +38,8 @@ export interface MaybeAway extends ReadBackend {
  * The backend of a location, a remote with the disk cache in front of it. Nothing is read or made yet, and for a local repository nothing of this is loaded.
  * @throws DaybookError ERR_USAGE, ERR_UNSUPPORTED
  */
-export async function openCached(location: Location, backend: BackendOptions, { cacheDir, diskCache, log, startWithout }: OpenCachedOptions): Promise<MaybeAway> {
-  const inner = await openBackend(location, backend, log)
+export async function openCached({ location, replicas, backend }: Locations, { cacheDir, diskCache, log, startWithout }: OpenCachedOptions): Promise<MaybeAway> {
+  const inner = await openBackend(location, backend, log, replicas)
   if (location.scheme === 'local' || diskCache === null) return inner
   const [{ CachedBackend }, { DiskCache }] = await Promise.all([import('./cached-backend.js'), import('./disk/disk-cache.js')])
   return new CachedBackend(inner, { disk: new DiskCache({ cacheDir, maxBytes: diskCache.maxBytes, log }), log, startWithout })

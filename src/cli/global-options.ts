@@ -2,6 +2,8 @@
 export interface GlobalOptions {
   repo?: string
   repositoryFile?: string
+  /** further locations of the same repository, as given */
+  replica?: string[]
   passwordFile?: string
   passwordCommand?: string
   keyHint?: string

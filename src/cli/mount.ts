@@ -34,7 +34,7 @@ export async function mountCommand(options: MountCommandOptions, dir: string): P
   const level: Level = options.verbose > 0 ? 'debug' : options.quiet ? 'error' : 'info'
   const log = createLogger({ level, json: options.json, write: line => { process.stderr.write(line) } })
   const progress = new Progress({ quiet: options.quiet || options.json })
-  const { access, localPath, passwordTries } = await repositoryAccess(options)
+  const { access, localPaths, passwordTries } = await repositoryAccess(options)
   const cacheDir = resolve(options.cacheDir ?? defaultCacheDir(process.env, process.getuid!()))
   const settings = {
     layout: options.layout, ...snapshotFilter(options, options.snapshot),
@@ -44,16 +44,16 @@ export async function mountCommand(options: MountCommandOptions, dir: string): P
   }
   if (options.logFile !== undefined && !options.daemon) throw new DaybookError('ERR_USAGE', '--log-file goes with --daemon', 'in the foreground the log goes to standard error')
   mustBeAbleToMount(settings)
-  const mountpoint = await prepareMountpoint(dir, ownPaths(localPath, cacheDir), log)
+  const mountpoint = await prepareMountpoint(dir, ownPaths(localPaths, cacheDir), log)
   // Not before the password is there: the line would be drawn over the question.
   const password = () => access.password().finally(() => progress.update('opening the repository'))
   const mount: MountOptions = { ...settings, repository: { ...access, password }, mountpoint, log, progress: progress.update }
   return withTries(passwordTries, () => (options.daemon ? background(mount, options, level, progress) : foreground(mount, options, progress)).finally(() => progress.done()))
 }
 
-function ownPaths(repository: string | null, cacheDir: string): OwnPath[] {
+function ownPaths(repositories: readonly string[], cacheDir: string): OwnPath[] {
   return [
-    ...repository === null ? [] : [{ what: 'the repository', path: repository }],
+    ...repositories.map(path => ({ what: 'the repository', path })),
     { what: 'the cache directory', path: cacheDir, mayContainMountpoint: true },
   ]
 }

@@ -34,7 +34,7 @@ export async function openReader(options: GlobalOptions): Promise<Reader> {
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
   const progress = new Progress({ quiet: options.quiet || options.json })
   const repository = await withTries(passwordTries, async () => {
-    const backend = await openCached(access.location, access.backend, { cacheDir, diskCache, log })
+    const backend = await openCached(access, { cacheDir, diskCache, log })
     const prefetch = new Prefetch(backend)
     const password = await access.password()
     progress.update('opening the repository')

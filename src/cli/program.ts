@@ -56,6 +56,7 @@ Examples:
   daybook -r /srv/restic mount ~/backup
   daybook -r /srv/restic -p ~/.restic-password mount --daemon --host web1 ~/backup
   daybook -r /srv/restic mount --subtree /home/anna --owner anna --allow-other /home/anna/backup
+  daybook -r sftp:backup:/srv/restic --replica s3:https://host/bucket mount ~/backup
   daybook -r /srv/restic mount --tag daily,database --tag weekly ~/backup   (daily and database) or weekly
 ${EXIT_CODES_HELP}`)
 
@@ -116,6 +117,7 @@ function addGlobalOptions(program: Command): void {
   const globals = [
     new Option('-r, --repo <repository>', 'where the repository is ($RESTIC_REPOSITORY)'),
     new Option('--repository-file <file>', 'file that says where the repository is ($RESTIC_REPOSITORY_FILE)'),
+    new Option('--replica <repository>', 'another location of the same repository, asked when those before it fail, are slow or damaged (repeat for several; $DAYBOOK_REPLICAS, with spaces between)').argParser(collect),
     new Option('-p, --password-file <file>', 'file with the password ($RESTIC_PASSWORD_FILE)'),
     new Option('--password-command <command>', 'command that prints the password ($RESTIC_PASSWORD_COMMAND)'),
     new Option('--key-hint <id>', 'key to try first ($RESTIC_KEY_HINT)'),

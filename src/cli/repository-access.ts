@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseLocation } from '../backend/location.js'
+import { parseLocation, type Location } from '../backend/location.js'
 import { DaybookError } from '../errors.js'
 import type { RepositoryAccess } from '../mount/options.js'
 import { resolveLocation, resolvePassword, withEnvironment } from '../repository/password.js'
@@ -10,8 +10,8 @@ import type { GlobalOptions } from './global-options.js'
 
 export interface CommandAccess {
   readonly access: RepositoryAccess
-  /** the folder of a local repository */
-  readonly localPath: string | null
+  /** folders in which the repository lies, as far as it is local */
+  readonly localPaths: readonly string[]
   /** how often to let a person type the password before giving up */
   readonly passwordTries: number
 }
@@ -23,12 +23,23 @@ export interface CommandAccess {
 export async function repositoryAccess(options: GlobalOptions): Promise<CommandAccess> {
   const location = parseLocation(await resolveLocation(options))
   const backend = backendOptions(options)
-  const localPath = location.scheme === 'local' ? location.target : null
-  if (localPath !== null) mustHoldRepository(localPath)
+  const replicas = replicaLocations(options.replica, location)
+  const localPaths = [location, ...replicas].filter(({ scheme }) => scheme === 'local').map(({ target }) => target)
+  // With replicas, one that is not there now may come.
+  if (replicas.length === 0 && localPaths.length > 0) mustHoldRepository(localPaths[0])
   const password = async (): Promise<Buffer> => await resolvePassword(options) ?? ask()
   const { passwordFile, passwordCommand, insecureNoPassword, keyHint } = withEnvironment(options, process.env)
   const given = passwordFile || passwordCommand || insecureNoPassword || process.env.RESTIC_PASSWORD
-  return { access: { location, backend, password, keyHint: keyHint || null }, localPath, passwordTries: given || !process.stdin.isTTY ? 1 : 3 }
+  return { access: { location, replicas, backend, password, keyHint: keyHint || null }, localPaths, passwordTries: given || !process.stdin.isTTY ? 1 : 3 }
+}
+
+/** Flags replace the variable, whose locations have white space between them. @throws DaybookError ERR_USAGE */
+export function replicaLocations(given: readonly string[] | undefined, first: Location, env: NodeJS.ProcessEnv = process.env): Location[] {
+  const locations = (given ?? (env.DAYBOOK_REPLICAS ?? '').split(/\s+/).filter(text => text !== '')).map(text => parseLocation(text))
+  const all = [first, ...locations]
+  const twice = all.find(({ scheme, target }, i) => all.findIndex(other => other.scheme === scheme && other.target === target) < i)
+  if (twice !== undefined) throw new DaybookError('ERR_USAGE', `${twice.display} is given twice`, 'a replica is another location of the repository')
+  return locations
 }
 
 async function ask(): Promise<Buffer> {

@@ -22,7 +22,7 @@ export function beginOpening({ repository: access, cacheDir, diskCache, log }: P
   const abort = new AbortController()
   const { signal } = abort
   setMaxListeners(0, signal) // every request listens
-  const backend = openCached(access.location, access.backend, { cacheDir, diskCache, log, startWithout: true })
+  const backend = openCached(access, { cacheDir, diskCache, log, startWithout: true })
   const repository = (async () => {
     const prefetch = new Prefetch(await backend, { signal })
     const password = await access.password()

@@ -6,6 +6,8 @@ import type { Logger } from '../util/log.js'
 /** Where the repository is and how to open it. */
 export interface RepositoryAccess {
   readonly location: Location
+  /** further locations of it, in order of preference */
+  readonly replicas: readonly Location[]
   readonly backend: BackendOptions
   /** The password, empty for a repository without one. Called at most once per start, when it is first needed: a file is read, a command run or a person asked only then. */
   readonly password: () => Promise<Buffer>

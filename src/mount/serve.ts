@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import type { ReadBackend } from '../backend/backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
@@ -68,6 +69,7 @@ class Mount implements RunningMount {
   #indexLoaded: Promise<unknown> = Promise.resolve()
   #indexIsLoaded = false
   #index!: LocalIndex
+  #backend: ReadBackend | null = null
   /** when unexplained blobs were last searched for; performance.now() */
   #searched = -Infinity
   #refreshing: Promise<void> | null = null
@@ -91,6 +93,7 @@ class Mount implements RunningMount {
     const { cacheDir, log, allowOther, pollSeconds } = this.#options
     const { signal } = this.#abort
     const backend = await this.#opening.backend
+    this.#backend = backend
     this.#opened.push(() => backend.close())
     const repository = await this.#opening.repository
     this.#opened.push(() => repository.close())
@@ -253,7 +256,13 @@ class Mount implements RunningMount {
   }
 
   summary(): { snapshots: number, newest: string | null } { return { snapshots: this.#snapshots.length, newest: this.#newest } }
-  stats(): Record<string, number> { return this.#transport.stats() }
+  stats(): Record<string, number> { return { ...this.#transport.stats(), ...this.#locationStats() } }
+
+  #locationStats(): Record<string, number> {
+    const counters = (this.#backend?.replicas?.health() ?? []).flatMap(({ location: _, state, ...counts }, i) =>
+      Object.entries({ up: state === 'up' ? 1 : 0, ...counts }).map(([name, count]) => [`location${i + 1}.${name}`, count] as const))
+    return Object.fromEntries(counters)
+  }
 }
 
 /**

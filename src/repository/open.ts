@@ -1,7 +1,7 @@
 import type { ReadBackend } from '../backend/backend.js'
 import { decryptFile } from '../crypto/decrypt.js'
-import { DaybookError, NotFoundError } from '../errors.js'
-import { decodeConfig } from '../format/config.js'
+import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
+import { decodeConfig, type RepositoryConfig } from '../format/config.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
 import { raceAbort } from '../util/abort.js'
 import { searchKey } from './keys.js'
@@ -30,12 +30,29 @@ async function open(backend: ReadBackend, password: Buffer, prefetch: Prefetch, 
   const stored = await prefetch.config.catch(error => { throw configError(backend, error) })
   const { keys, keyName } = await searchKey(await prefetch.keyFiles, password, options)
   try {
-    const config = decodeConfig(await decryptFile('config', keys, stored, { zstd: false, maxLength: MAX_FILE_LENGTH.config }))
+    const config = await soundConfig(backend, keys, stored, options)
+    backend.replicas?.check(async other => other.equals(stored) || (await decode(keys, other).catch(() => null))?.id === config.id)
     return new Repository(backend, config, keys, keyName, prefetch)
   } catch (error) {
     keys.fill(0)
     throw error
   }
+}
+
+/** From each further source, where it proves damaged. */
+async function soundConfig(backend: ReadBackend, keys: Buffer, stored: Buffer, { signal }: OpenOptions): Promise<RepositoryConfig> {
+  for (let again = 1; ; again++) {
+    try {
+      return await decode(keys, stored)
+    } catch (error) {
+      if (!(error instanceof CorruptError) || again >= (backend.sources ?? 1)) throw error
+      stored = await backend.readAll({ type: 'config', name: '' }, MAX_FILE_LENGTH.config, { signal, again }).catch(() => { throw error })
+    }
+  }
+}
+
+async function decode(keys: Buffer, stored: Buffer): Promise<RepositoryConfig> {
+  return decodeConfig(await decryptFile('config', keys, stored, { zstd: false, maxLength: MAX_FILE_LENGTH.config }))
 }
 
 function configError(backend: ReadBackend, cause: unknown): unknown {

@@ -365,7 +365,8 @@ export class PackLoader<T> {
     } catch (error) {
       failure = error as Error
     }
-    this.#memory.give(memory)
+    // Bytes that lie elsewhere: whoever was to put them here may do so late.
+    if (arrived[0].bytes.buffer === memory?.buffer) this.#memory.give(memory)
     for (const { read } of arrived) this.#finished(read)
     this.#pump()
     for (let i = 0; i < members.length; i++) {

@@ -33,9 +33,10 @@ export class PackRecovery {
 
   async #recover(): Promise<number> {
     const { repository, index, options: { signal, log, report } } = this
-    const packs = await repository.list('data', { signal })
+    let partial = false
+    const packs = await repository.list('data', { signal, partial: () => { partial = true } })
     const listed = new Set(packs.map(({ name }) => name))
-    const gone = [...this.#recovered].filter(name => !listed.has(name))
+    const gone = partial ? [] : [...this.#recovered].filter(name => !listed.has(name))
     if (gone.length > 0) await index.removePacks(gone)
     for (const name of gone) this.#recovered.delete(name)
 

@@ -1,5 +1,6 @@
 import type { FileInfo, Handle, ReadBackend } from '../backend/backend.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
+import { readNamed } from './read-named.js'
 
 export interface PrefetchOptions {
   signal?: AbortSignal
@@ -26,25 +27,29 @@ export class Prefetch {
   readonly finished: Promise<void>
   #files: Map<string, Promise<Buffer>> | null = new Map()
   readonly #lists: { snapshots: Promise<FileInfo[]> | null, index: Promise<FileInfo[]> | null }
+  /** those of these types may lack files */
+  readonly #partial = new Set<string>()
   readonly #started = performance.now()
 
   constructor(readonly backend: ReadBackend, { signal, maxBytes = 8 << 20, wanted = () => true }: PrefetchOptions = {}) {
     this.config = backend.readAll({ type: 'config', name: '' }, MAX_FILE_LENGTH.config, { signal })
     this.keyFiles = this.#readKeys(signal)
-    const snapshots = backend.list('snapshots', { signal })
+    const list = (type: 'snapshots' | 'index') => backend.list(type, { signal, partial: () => { this.#partial.add(type) } })
+    const snapshots = list('snapshots')
     // Behind the snapshots: an index file list that is older than the snapshot list may lack what a new snapshot needs.
-    const index = snapshots.then(() => backend.list('index', { signal }))
+    const index = snapshots.then(() => list('index'))
     this.#lists = { snapshots, index }
     this.finished = this.#readFiles(maxBytes, wanted, signal)
     for (const promise of [this.config, this.keyFiles, snapshots, index]) promise.catch(() => {})
   }
 
-  /** The list made at the start, once, if it is young and could be had; null otherwise. Snapshots are to be taken first. */
-  async takeList(type: 'snapshots' | 'index'): Promise<FileInfo[] | null> {
+  /** The list made at the start, once, if it is young and could be had; null otherwise. Snapshots are to be taken first. @param partial see ReadOptions */
+  async takeList(type: 'snapshots' | 'index', partial?: () => void): Promise<FileInfo[] | null> {
     const list = performance.now() - this.#started < MAX_AGE_MS ? await this.#lists[type]?.catch(() => null) ?? null : null
     this.#lists[type] = null
     // Who lists snapshots anew must not go on with an older list of index files.
     if (type === 'snapshots' && !list) this.#lists.index = null
+    if (list && this.#partial.has(type)) partial?.()
     return list
   }
 
@@ -67,7 +72,7 @@ export class Prefetch {
     const files = await this.backend.list('keys', { signal })
     return Promise.all(files.slice(0, MAX_KEY_FILES).map(async ({ name }) => ({
       name,
-      bytes: await this.backend.readAll({ type: 'keys', name }, MAX_FILE_LENGTH.keys, { signal }).catch((error: Error) => error),
+      bytes: await readNamed(this.backend, { type: 'keys', name }, MAX_FILE_LENGTH.keys, { signal }).catch((error: Error) => error),
     })))
   }
 

@@ -1,5 +1,6 @@
 import type { FileInfo, ReadBackend, ReadOptions } from '../backend/backend.js'
 import { decryptFile } from '../crypto/decrypt.js'
+import { CorruptError } from '../errors.js'
 import type { RepositoryConfig } from '../format/config.js'
 import { decodePackHeader, EAGER_TAIL_LENGTH, HEADER_LENGTH_SIZE, packHeaderLength } from '../format/pack-header.js'
 import type { PackEntry } from '../format/pack-header.js'
@@ -48,8 +49,18 @@ export class Repository {
     return this.backend.list(type, options)
   }
 
-  /** Entries of a pack from its own header: one request, two where it holds many blobs. @param packLength bytes of the pack, from list or stat */
+  /** Entries of a pack from its own header: one request, two where it holds many blobs; from each further source, where it proves damaged. @param packLength bytes of the pack, from list or stat */
   async loadPackHeader(pack: string, packLength: number, options?: ReadOptions): Promise<PackEntry[]> {
+    for (let again = 0; ; again++) {
+      try {
+        return await this.#loadPackHeader(pack, packLength, again === 0 ? options : { ...options, again })
+      } catch (error) {
+        if (!(error instanceof CorruptError) || again + 1 >= (this.backend.sources ?? 1)) throw error
+      }
+    }
+  }
+
+  async #loadPackHeader(pack: string, packLength: number, options?: ReadOptions): Promise<PackEntry[]> {
     const handle = { type: 'data', name: pack } as const
     const eager = Math.min(EAGER_TAIL_LENGTH, packLength)
     let tail = await this.backend.read(handle, packLength - eager, eager, options)

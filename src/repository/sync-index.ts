@@ -124,8 +124,10 @@ export class IndexSync {
   }
 
   async #syncSnapshots(): Promise<SnapshotsSynced> {
-    const files = await this.#list('snapshots', this.#decoded.size > 0)
     const stored = this.#index.snapshots()
+    const { files, partial } = await this.#list('snapshots', this.#decoded.size > 0)
+    // As long as the location that would know does not answer, what was there is there.
+    if (partial) addMissing(files, [...this.#decoded.keys(), ...stored.keys()])
     const listed = new Set(files.map(({ name }) => name))
     const loaded = new Map<string, string>()
     const before = new Set(this.#snapshots.map(({ id }) => id))
@@ -175,7 +177,9 @@ export class IndexSync {
     let added = 0
     let files: FileInfo[] = []
     for (let round = 1; ; round++) {
-      files = await this.#list('index', this.#index.indexFiles().size > 0)
+      const found = await this.#list('index', this.#index.indexFiles().size > 0)
+      files = found.files
+      if (found.partial) addMissing(files, this.#index.indexFiles())
       const { added: more, vanished } = await this.#addIndexFiles(files)
       added += more
       if (!vanished || round === MAX_ROUNDS) break
@@ -235,16 +239,18 @@ export class IndexSync {
     })
   }
 
-  /** The files of a type now. An empty folder may be a disk that is not mounted: then nothing is forgotten. */
-  async #list(type: 'snapshots' | 'index', wasFilled: boolean): Promise<FileInfo[]> {
+  /** The files of a type now; `partial`: there may be more. An empty folder may be a disk that is not mounted: then nothing is forgotten. */
+  async #list(type: 'snapshots' | 'index', wasFilled: boolean): Promise<{ files: FileInfo[], partial: boolean }> {
     throwIfAborted(this.#signal)
-    const files = await this.#repository.prefetch?.takeList(type) ?? await this.#repository.list(type, { signal: this.#signal })
+    let isPartial = false
+    const partial = () => { isPartial = true }
+    const files = await this.#repository.prefetch?.takeList(type, partial) ?? await this.#repository.list(type, { signal: this.#signal, partial })
     if (files.length === 0 && wasFilled) {
       await this.#repository.backend.stat({ type: 'config', name: '' }, { signal: this.#signal }).catch(cause => {
         throw new DaybookError('ERR_UNREACHABLE', `the repository at ${this.#repository.backend.location} is gone`, 'is its disk still mounted?', { cause })
       })
     }
-    return files
+    return { files: [...files], partial: isPartial }
   }
 
   /** Do it for one file; what is wrong with that file is noted and stays with it. */
@@ -289,6 +295,12 @@ export async function syncIndex(repository: Repository, index: LocalIndex, optio
 
 function errorsOf(bad: ReadonlyMap<string, { error: DaybookError }>): DaybookError[] {
   return [...bad.values()].map(({ error }) => error)
+}
+
+/** Files of which no list speaks. Their sizes are not known, and nobody asks for them. */
+function addMissing(files: FileInfo[], names: Iterable<string>): void {
+  const listed = new Set(files.map(({ name }) => name))
+  for (const name of new Set(names)) if (!listed.has(name)) files.push({ name, size: 0 })
 }
 
 function forgetMissing(map: Map<string, unknown>, listed: ReadonlySet<string>): void {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { FileType, ReadOptions } from '../backend/backend.js'
 import { fileName } from '../backend/file-name.js'
 import { DECODE_REASONS, decryptFile } from '../crypto/decrypt.js'
@@ -6,13 +5,14 @@ import { CorruptError } from '../errors.js'
 import { indexFileOf, type IndexFile } from '../format/index-file.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
 import { native } from '../native.js'
+import { isAsNamed, readNamed } from './read-named.js'
 import type { Repository } from './repository.js'
 
 /** Files that are one encrypted piece of JSON. */
 export type UnpackedType = Extract<FileType, 'snapshots' | 'index' | 'locks'>
 
 /**
- * Plaintext of such a file. Read a second time if the bytes do not match the name, for a fault may lie on the way here, or in a cache.
+ * Plaintext of such a file. Read again if the bytes do not match the name, from each further source of them: a fault may also lie on the way here, or in a cache.
  * In format 2 JSON may be compressed, marked by a first byte 2; '[' and '{' are plain JSON in both.
  */
 export async function loadUnpacked(repository: Repository, type: UnpackedType, name: string, options: ReadOptions = {}): Promise<Buffer> {
@@ -36,16 +36,7 @@ async function readStored(repository: Repository, type: UnpackedType, name: stri
   const file = fileName(handle)
   const maxLength = MAX_FILE_LENGTH[type]
   let bytes = await repository.prefetch?.take(handle) ?? await repository.backend.readAll(handle, maxLength, options)
-  try {
-    checkFileHash(file, name, bytes)
-  } catch {
-    bytes = await repository.backend.readAll(handle, maxLength, { ...options, again: 1 })
-    checkFileHash(file, name, bytes)
-  }
+  if (!isAsNamed(handle, bytes)) bytes = await readNamed(repository.backend, handle, maxLength, options, 1)
+  if (!isAsNamed(handle, bytes)) throw new CorruptError(file, 'content does not match the name')
   return bytes
-}
-
-/** Is this file what its name says? Names are SHA-256 over the stored bytes. @throws CorruptError */
-function checkFileHash(file: string, name: string, bytes: Uint8Array): void {
-  if (createHash('sha256').update(bytes).digest('hex') !== name) throw new CorruptError(file, 'content does not match the name')
 }

@@ -6,6 +6,7 @@ import { BandwidthLimit } from '../../src/backend/bandwidth.js'
 import { ConnectionLimit } from '../../src/backend/connection-limit.js'
 import { LocalBackend } from '../../src/backend/local.js'
 import { MemoryBackend } from '../../src/backend/memory.js'
+import { ReplicaBackend } from '../../src/backend/replicas.js'
 import { RetryBackend } from '../../src/backend/retry.js'
 import { backendSuite } from '../fixtures/backend-suite.js'
 import { FaultyBackend } from '../fixtures/faulty-backend.js'
@@ -41,6 +42,8 @@ backendSuite(t, 'faulty, without faults', () => {
 for (const [name, wrap] of Object.entries<(inner: ReadBackend) => ReadBackend>({
   'with retries': inner => new RetryBackend(inner, { timeoutMs: 60_000 }),
   'with a limit of connections': inner => new ConnectionLimit(inner),
+  'with replicas': inner => new ReplicaBackend([inner, new MemoryBackend()]),
+  'as a replica': inner => new ReplicaBackend([new MemoryBackend(), inner]),
   'with a limit of the bandwidth': inner => new BandwidthLimit(inner, 50_000),
 })) {
   backendSuite(t, name, () => {

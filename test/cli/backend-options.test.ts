@@ -1,6 +1,8 @@
 import { resolve } from 'node:path'
 import t from 'tap'
 import { backendOptions } from '../../src/cli/backend-options.js'
+import { replicaLocations } from '../../src/cli/repository-access.js'
+import { parseLocation } from '../../src/backend/location.js'
 import { DEFAULT_OPTIONS } from '../../src/backend/options.js'
 
 t.test('how a repository is reached, from flags and environment', async t => {
@@ -24,4 +26,14 @@ t.test('values that make no sense', async t => {
 t.test('they can go to another process', async t => {
   const options = backendOptions({ verbose: 0, timeout: '0' }, {})
   t.strictSame(JSON.parse(JSON.stringify(options)), options)
+})
+
+t.test('replicas, from flags or the environment', async t => {
+  const first = parseLocation('/srv/restic')
+  const shown = (given: string[] | undefined, variable?: string) => replicaLocations(given, first, { DAYBOOK_REPLICAS: variable }).map(({ display }) => display)
+  t.strictSame(shown(undefined), [])
+  t.strictSame(shown(['rest:http://a:b@host/', '/mnt/a folder']), ['rest:http://a:***@host/', '/mnt/a folder'])
+  t.strictSame(shown(undefined, ' /mnt/a\n sftp:host:/b '), ['/mnt/a', 'sftp:host:/b'])
+  t.strictSame(shown(['/mnt/a'], '/mnt/b'), ['/mnt/a'], 'flags replace the variable')
+  for (const given of [['/srv/restic'], ['/mnt/a', '/mnt/a'], ['unknown:x']]) t.throws(() => replicaLocations(given, first, {}), { code: 'ERR_USAGE' }, given.join(' '))
 })

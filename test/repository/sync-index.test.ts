@@ -233,3 +233,29 @@ t.test('syncIndex waits for recovered packs', async t => {
   await syncIndex(await made.open(), index.asLocalIndex())
   t.strictSame([...index.headerPacks.keys()], [pack.name])
 })
+
+t.test('as long as a list is partial, nothing is forgotten', async t => {
+  const made = new MemoryRepository()
+  const [a, b] = [made.addPack(data('a')), made.addPack(data('b'))]
+  const files = [made.addIndex([a]), made.addIndex([b])]
+  const snapshots = [made.addSnapshot({ time: '2026-11-19T00:00:00Z' }), made.addSnapshot({ time: '2026-11-20T00:00:00Z' })]
+  const { index, sync, ids, backend } = await start(made)
+  await sync.refresh()
+  made.remove('index', files[0])
+  made.remove('snapshots', snapshots[0])
+  const list = backend.list.bind(backend)
+  let partial = true
+  backend.list = (type, options) => {
+    if (partial) options?.partial?.()
+    return list(type, options)
+  }
+  t.match(await sync.refresh(), { removed: [], removedIndexFiles: 0, damaged: [] })
+  t.strictSame(ids(), snapshots)
+  const another = await start(made, { index })
+  another.backend.list = backend.list
+  await another.sync.refresh()
+  t.strictSame(another.ids(), snapshots, 'nor by another process, which has them from the index')
+  partial = false
+  t.match(await sync.refresh(), { removed: [snapshots[0]], removedIndexFiles: 1 })
+  t.strictSame(ids(), [snapshots[1]])
+})
