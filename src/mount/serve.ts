@@ -116,7 +116,8 @@ class Mount implements RunningMount {
     const far = this.#options.repository.location.scheme !== 'local'
     const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal, ...far ? REMOTE_BUDGETS : {} })
     this.#opened.push(() => blobs.close())
-    const blocks = far ? new BlockBackend(backend, TREE_BLOCK_BYTES) : null
+    // a disk cache keeps what was read, and knows nothing of blocks
+    const blocks = far && backend.near === undefined ? new BlockBackend(backend, TREE_BLOCK_BYTES) : null
     const trees = this.#trees = new TreeLoader({ backend: blocks ?? backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal })
     this.#opened.push(() => trees.close())
     if (blocks !== null) {
