@@ -54,7 +54,7 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
 
     await t.test('the other half is damaged in the first', async t => {
       for (const pack of packs.filter((_, i) => i % 2 === 1)) damage(join(dirs[0], 'data', pack))
-      const mounted = await place.mount(repository, { globals })
+      const mounted = await place.mount(repository, { globals: [...globals, '--no-cache'] })
       await copies(mounted, place.path('copy-2'))
       await same(place.path('copy-2'))
       const told = mounted.output.split('\n').filter(line => / is damaged at /.test(line)).map(line => /pack (\S+) is damaged at (\S+): /.exec(line)!.slice(1).join(' '))
