@@ -8,6 +8,7 @@ import { silentLogger } from '../../src/util/log.js'
 import { GUARD, guardsOf } from '../fixtures/guards.js'
 import { closeDead, isGone, Lifecycle, SERVER_GONE } from '../fixtures/lifecycle.js'
 import { mountTier } from '../fixtures/mount-case.js'
+import type { MountProcess } from '../fixtures/mount-process.js'
 import { eventually, run } from '../fixtures/run.js'
 
 t.setTimeout(300_000)
@@ -16,6 +17,8 @@ const life = await Lifecycle.make(t, 'guard')
 const connectionOf = (dir: string) => mountAt(readMountTable(), dir)!.device.minor
 /** Its process lives, and takes away the mount that was aborted. */
 const GONE = new RegExp(`${SERVER_GONE.source}|^ENOENT$`)
+/** Aborted, its process ends or is killed; a test that waits in vain must say so. */
+const ended = (mounted: MountProcess) => eventually(`${mounted.dir} ends`, () => mounted.exit)
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))
 
 /** The program alone, whose parent is a shell that can be killed; its input outlives that, as it does when a thread is stuck. */
@@ -48,7 +51,7 @@ t.test('the parent is killed: what was added is aborted, what was removed is not
     await eventually('the guard ends', () => isGone(pid))
     if (aborted) {
       t.throws(() => readFileSync(mounted.latest('small.txt')), { code: GONE }, name)
-      await mounted.exited
+      await ended(mounted)
     } else t.equal(readFileSync(mounted.latest('small.txt'), 'utf8'), 'small\n', name)
     await mounted.unmount()
   }
@@ -63,14 +66,14 @@ t.test('many connections, told in pieces', async t => {
   }
   parent.kill('SIGKILL')
   await eventually('the guard ends', () => isGone(pid))
-  for (const { dir, exited } of mounts) {
-    t.throws(() => statSync(`${dir}/latest/small.txt`), { code: GONE })
-    await exited
+  for (const mounted of mounts) {
+    t.throws(() => statSync(`${mounted.dir}/latest/small.txt`), { code: GONE })
+    await ended(mounted)
   }
 })
 
 t.test('a connection number that the kernel gave to another mount meanwhile: that one is left alone', async t => {
-  for (let attempt = 0; attempt < 20; attempt++) {
+  for (let attempt = 0; attempt < 5; attempt++) {
     const first = await life.mount(life.repo)
     const connection = connectionOf(first.dir)
     const { parent, pid } = await startGuard(t, `add ${connection}\n`)
@@ -88,10 +91,13 @@ t.test('a connection number that the kernel gave to another mount meanwhile: tha
 
 t.test('a parent that was dead before the guard looked', async t => {
   const mounted = await life.mount(life.repo)
+  // What a dead parent said is there from the beginning; through a pipe of ours it might come after the guard has ended.
+  const orders = life.path('orders')
+  writeFileSync(orders, `add ${connectionOf(mounted.dir)}\n`)
   // A process that is not its parent: so the parent is not that process any more.
-  t.equal((await run(GUARD, [String(mounted.child.pid)], { input: `add ${connectionOf(mounted.dir)}\n` })).code, 0)
+  t.equal((await run('sh', ['-c', '"$0" "$1" < "$2"', GUARD, String(mounted.child.pid), orders])).code, 0)
   t.throws(() => readFileSync(mounted.latest('small.txt')), { code: GONE })
-  await mounted.exited
+  await ended(mounted)
 })
 
 t.test('it ends with its input, but not while it holds a connection', async t => {
@@ -105,7 +111,7 @@ t.test('it ends with its input, but not while it holds a connection', async t =>
   t.notOk(isGone(holding.pid), 'goes on')
   t.equal(readFileSync(mounted.latest('small.txt'), 'utf8'), 'small\n')
   holding.parent.kill('SIGKILL')
-  await mounted.exited
+  await ended(mounted)
   t.throws(() => readFileSync(mounted.latest('small.txt')), { code: GONE })
 })
 
