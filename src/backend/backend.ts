@@ -16,8 +16,8 @@ export interface ReadOptions {
   into?: Buffer
   /** read(), readAll(): so many times these bytes proved wrong when they were read before; this time they are to come from another source, if there is one. */
   again?: number
-  /** read(): of a pack of trees, which a cache keeps longest */
-  metadata?: boolean
+  /** read(): of trees, in a pack whose last tree ends there (0: unknown). A cache keeps them longest, and fetches what lies around them, up to there. */
+  treesUpTo?: number
   /** of remotes: fail (ERR_UNREACHABLE) when nothing arrives for that long, so that another connection can be tried */
   idleMs?: number
   /** told whenever something arrives from a remote */

@@ -21,6 +21,14 @@ export interface CachedBackendOptions {
 
 /** Bytes that are here already, and are fetched all the same rather than with one request more. */
 const MAX_BRIDGE = 256 << 10
+/**
+ * Trees are fetched in blocks of so many bytes, around what is asked for: those of one snapshot lie in small pieces, here and there in the packs of trees of all backups,
+ * and are asked for a few at a time; from far, a request takes longer than what it brings.
+ */
+const TREE_BLOCK = 512 << 10
+/** So many more bytes than are asked for, and so many times as many, come that way: with many packs of trees for the few that are looked at, it does not pay. */
+const MAX_SURPLUS = 32 << 20
+const SURPLUS_FACTOR = 3
 /** More pieces of a range than that are not fetched one by one. */
 const MAX_PIECES = 3
 
@@ -36,6 +44,9 @@ export class CachedBackend implements ReadBackend {
   readonly #disk: DiskCache
   readonly #fetches: Fetches
   readonly #remembered: Remembered
+  /** bytes of trees: asked for, and fetched around that */
+  #asked = 0
+  #surplus = 0
 
   constructor(inner: ReadBackend, { disk, log, startWithout = false, graceMs }: CachedBackendOptions) {
     this.#inner = inner
@@ -128,7 +139,7 @@ export class CachedBackend implements ReadBackend {
     const file = this.#disk.packs.get(handle.name)
     const missing = file === null ? [[offset, end] as [number, number]] : bridge(file.holes(offset, end))
     const part = (from: number, to: number) => bytes.subarray(from - offset, to - offset)
-    const fetch = (from: number, to: number) => this.#fetches.read(handle, from, part(from, to), fromBehind(options))
+    const fetch = (from: number, to: number) => this.#fetch(handle, file, from, part(from, to), options)
     const parts: Promise<void>[] = missing.map(([from, to]) => fetch(from, to))
     if (file !== null) {
       let at = offset
@@ -141,6 +152,24 @@ export class CachedBackend implements ReadBackend {
       }
     }
     await Promise.all(parts)
+  }
+
+  /** Trees with what lies around them. */
+  async #fetch(handle: Handle, file: PackFile | null, from: number, into: Buffer, options: ReadOptions): Promise<void> {
+    const to = from + into.length
+    const { treesUpTo = 0 } = options
+    let [start, end] = [from, to]
+    if (to <= treesUpTo && !this.#fetches.has(handle, from, to)) {
+      const block: [number, number] = [Math.floor(from / TREE_BLOCK) * TREE_BLOCK, Math.min(treesUpTo, Math.ceil(to / TREE_BLOCK) * TREE_BLOCK)]
+      const [hole] = (file?.holes(...block) ?? [block]).filter(hole => hole[0] <= from && hole[1] >= to)
+      this.#asked += into.length
+      if (hole !== undefined && this.#surplus <= MAX_SURPLUS + this.#asked * SURPLUS_FACTOR) [start, end] = hole
+    }
+    if (end - start === into.length) return this.#fetches.read(handle, from, into, fromBehind(options))
+    this.#surplus += end - start - into.length
+    const around = Buffer.allocUnsafeSlow(end - start)
+    await this.#fetches.read(handle, start, around, fromBehind(options))
+    around.copy(into, 0, from - start, to - start)
   }
 
   async #readFile({ name }: Handle, file: PackFile, offset: number, into: Buffer): Promise<void> {
@@ -156,9 +185,9 @@ export class CachedBackend implements ReadBackend {
     }
   }
 
-  #put({ name }: Handle, offset: number, bytes: Buffer, { metadata }: ReadOptions): Promise<void> | null {
+  #put({ name }: Handle, offset: number, bytes: Buffer, { treesUpTo }: ReadOptions): Promise<void> | null {
     this.#remembered.answered()
-    return this.#disk.put(name, metadata ? 'trees' : 'data', offset, bytes)
+    return this.#disk.put(name, treesUpTo === undefined ? 'data' : 'trees', offset, bytes)
   }
 }
 

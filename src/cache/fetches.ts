@@ -28,6 +28,9 @@ export class Fetches {
     this.#arrived = arrived
   }
 
+  /** Is all of this on its way? */
+  has(handle: Handle, offset: number, end: number): boolean { return this.#find(handle, offset, end) !== undefined }
+
   /** Fill `into`, which must not be used again if this fails. */
   read(handle: Handle, offset: number, into: Buffer, options: ReadOptions): Promise<void> {
     const { signal } = options

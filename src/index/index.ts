@@ -29,6 +29,8 @@ export interface LocalIndex {
   locate(id: Uint8Array): BlobLocation[]
   /** 64 hex digits; '' once the pack has left the index (pack numbers are never used again, also not after a reset) */
   packName(pack: number): string
+  /** where the last tree of a pack ends, as far as is known; 0 if nothing is */
+  treesEnd(pack: number): number
   /** is a pack of this name (64 hex) known? */
   hasPack(name: string): boolean
   /** the first `limit` tree blobs without rows in a pack, from `offset` on, by offset */

@@ -87,6 +87,7 @@ class SqliteIndex implements LocalIndex {
   }
 
   packName(pack: number): string { return this.#unwritten.packName(pack) ?? this.#read(reader => reader.packName(pack), '') }
+  treesEnd(pack: number): number { return this.#unwritten.treesEnd(pack) ?? this.#read(reader => reader.treesEnd(pack), 0) }
   hasPack(name: string): boolean { return this.#read(reader => reader.hasPack(name), false) }
   treesWithoutRows(pack: number, offset: number, limit: number): PackedBlob[] {
     return this.#read(reader => reader.treesWithoutRows(pack, offset, limit), [])

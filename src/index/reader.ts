@@ -31,6 +31,7 @@ export class Reader {
   readonly #treeBlob: Database.Statement<[Uint8Array], LocationRow>
   readonly #pack: Database.Statement<[number], [name: Buffer, checksum: number]>
   readonly #rank: Database.Statement<[number], number>
+  readonly #treesEnd: Database.Statement<[number], number>
   readonly #rows: Database.Statement<[Uint8Array], [rows: Buffer, checksum: number]>
   readonly #flags: Database.Statement<[], number>
   readonly #endTurn = () => this.endTurn()
@@ -48,6 +49,7 @@ export class Reader {
       this.#treeBlob = db.prepare<[Uint8Array], LocationRow>('SELECT pack, offset, length, plain_length, checksum FROM tree_blobs WHERE id = ?').raw()
       this.#pack = db.prepare<[number], [Buffer, number]>('SELECT name, checksum FROM packs WHERE pack = ?').raw()
       this.#rank = db.prepare<[number], number>('SELECT to_delete + 2 * gone FROM packs WHERE pack = ?').pluck()
+      this.#treesEnd = db.prepare<[number], number>('SELECT offset + length FROM tree_blobs WHERE pack = ? ORDER BY offset DESC LIMIT 1').pluck()
       this.#rows = db.prepare<[Uint8Array], [Buffer, number]>('SELECT rows, checksum FROM tree_rows WHERE id = ?').raw()
       this.#flags = db.prepare<[], number>(`SELECT value FROM meta WHERE name = 'flags'`).pluck()
     } catch (error) {
@@ -74,6 +76,11 @@ export class Reader {
     if (!row) return ''
     if (!isPack(pack, row[0], row[1])) throw new DamagedIndexError('checksum of a pack')
     return row[0].toString('hex')
+  }
+
+  treesEnd(pack: number): number {
+    this.#turn()
+    return this.#treesEnd.get(pack) ?? 0
   }
 
   hasPack(name: string): boolean {

@@ -70,6 +70,19 @@ export class UnwrittenBlobs {
     const at = (pack - first) * 32
     return names.toString('hex', at, at + 32)
   }
+
+  /** @returns null if the number is none of these, 0 if the pack has been written meanwhile, or holds no trees */
+  treesEnd(pack: number): number | null {
+    if (pack < FIRST_PACK) return null
+    let end = 0
+    for (const { blobs, toDelete, treeCount, firstPack } of this.#files.values()) {
+      if (pack < firstPack || pack >= firstPack + toDelete.length) continue
+      for (let at = 0; at < treeCount * INDEX_RECORD_LENGTH; at += INDEX_RECORD_LENGTH) {
+        if (blobs.readUInt32LE(at + 32) === pack - firstPack) end = Math.max(end, blobs.readDoubleLE(at + 48) + blobs.readUInt32LE(at + 40))
+      }
+    }
+    return end
+  }
 }
 
 /** The first of prefixes[from..to) that is not below `prefix`. */

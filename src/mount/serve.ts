@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import type { ReadBackend } from '../backend/backend.js'
-import { BlockBackend } from '../backend/block-backend.js'
 import { DaybookError } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
@@ -11,6 +10,7 @@ import type { LocalIndex } from '../index/index.js'
 import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
 import { BlobLoader, REMOTE_BUDGETS } from '../repository/blob-loader.js'
+import { REMOTE_LIMITS } from '../repository/fetch-plan.js'
 import { filterSnapshots } from '../repository/filter.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
@@ -29,8 +29,6 @@ const SELINUX_XATTR = 'security.selinux'
 const DETACH = 2 | 8
 /** Between two looks whether an index being filled knows a tree by now; a look takes microseconds. */
 const LOCATE_MS = 3
-/** Of packs of trees of a far repository, in memory until all trees are in the index. */
-const TREE_BLOCK_BYTES = 40 << 20
 /** Between two searches for blobs that are in no index file: they list all packs and read the whole local index. */
 const SEARCH_MS = 10 * 60_000
 
@@ -116,14 +114,8 @@ class Mount implements RunningMount {
     const far = this.#options.repository.location.scheme !== 'local'
     const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal, ...far ? REMOTE_BUDGETS : {} })
     this.#opened.push(() => blobs.close())
-    // a disk cache keeps what was read, and knows nothing of blocks
-    const blocks = far && backend.near === undefined ? new BlockBackend(backend, TREE_BLOCK_BYTES) : null
-    const trees = this.#trees = new TreeLoader({ backend: blocks ?? backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal })
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal, ...far ? { plan: REMOTE_LIMITS } : {} })
     this.#opened.push(() => trees.close())
-    if (blocks !== null) {
-      this.#opened.push(() => blocks.close())
-      trees.onFlagsKnown(() => { if (trees.complete) blocks.clear() })
-    }
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })
     this.#opened.push(() => this.#transport.close())

@@ -20,7 +20,7 @@ export interface PackLoaderOptions {
   readonly backend: ReadBackend
   /** 64 bytes, as native.decodeBlobs takes them */
   readonly keys: Uint8Array
-  readonly index: Pick<LocalIndex, 'locate' | 'packName'>
+  readonly index: Pick<LocalIndex, 'locate' | 'packName' | 'treesEnd'>
   /** list index files again; true if something new was learnt */
   readonly refresh: () => Promise<boolean>
   /** While the index is being filled: resolves when it may know this blob, or is full. */
@@ -382,7 +382,7 @@ export class PackLoader<T> {
     const { backend, index } = this.#options
     try {
       return [{ read, bytes: await readPack(backend, index.packName(read.pack), read.offset, read.length, {
-        signal: this.#abort.signal, into: memory, again: read.again, metadata: this.#decoding.kind === 'tree',
+        signal: this.#abort.signal, into: memory, again: read.again, treesUpTo: this.#decoding.kind === 'tree' ? index.treesEnd(read.pack) : undefined,
       }), start: 0 }]
     } catch (error) {
       this.#finished(read)

@@ -17,7 +17,7 @@ export function isSound(location: BlobLocation): boolean {
  * @throws NotFoundError (also when the index no longer knows the pack), ERR_UNREACHABLE, ERR_ABORTED; CorruptError for whatever concerns these bytes
  *   alone: the file ends early, a bad sector. Then a part of the range may still be readable.
  */
-export async function readPack(backend: ReadBackend, name: string, offset: number, length: number, options: Pick<ReadOptions, 'into' | 'again' | 'metadata'> & { signal: AbortSignal }): Promise<Buffer> {
+export async function readPack(backend: ReadBackend, name: string, offset: number, length: number, options: Pick<ReadOptions, 'into' | 'again' | 'treesUpTo'> & { signal: AbortSignal }): Promise<Buffer> {
   const { signal } = options
   if (name === '') throw new NotFoundError('a pack that left the index')
   let bytes

@@ -12,7 +12,7 @@ import { RowsStore } from './rows-store.js'
 import { TreeFill } from './tree-fill.js'
 
 export interface TreeLoaderOptions extends PackLoaderOptions {
-  readonly index: Pick<LocalIndex, 'locate' | 'packName' | 'treesWithoutRows' | 'packsWithoutRows' | 'missingTrees' | 'markPackTried' | 'rows' | 'putRows' | 'flags'>
+  readonly index: Pick<LocalIndex, 'locate' | 'packName' | 'treesEnd' | 'treesWithoutRows' | 'packsWithoutRows' | 'missingTrees' | 'markPackTried' | 'rows' | 'putRows' | 'flags'>
   readonly native: Pick<Native, 'decodeTrees' | 'treeFlags'>
   /** Is something under way that the background should not compete with? */
   readonly busy?: () => boolean
@@ -202,7 +202,7 @@ export class TreeLoader implements TreeSource {
     // a pack of format 1, in which trees lie far apart
     if (last.offset + last.length - start > MAX_LOOK_BYTES) return false
     try {
-      const bytes = await readPack(backend, index.packName(last.pack), start, last.offset + last.length - start, { signal: this.#abort.signal })
+      const bytes = await readPack(backend, index.packName(last.pack), start, last.offset + last.length - start, { signal: this.#abort.signal, treesUpTo: 0 })
       const flags = await native.treeFlags(keys, bytes, decodeEntries(trees, start), Buffer.concat(trees.map(({ id }) => id)))
       if (flags >= 0) this.#addFlags(flags)
       return flags >= 0

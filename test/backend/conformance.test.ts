@@ -3,7 +3,6 @@ import { dirname, join } from 'node:path'
 import t from 'tap'
 import type { Handle, ReadBackend } from '../../src/backend/backend.js'
 import { BandwidthLimit } from '../../src/backend/bandwidth.js'
-import { BlockBackend } from '../../src/backend/block-backend.js'
 import { ConnectionLimit } from '../../src/backend/connection-limit.js'
 import { LocalBackend } from '../../src/backend/local.js'
 import { MemoryBackend } from '../../src/backend/memory.js'
@@ -43,7 +42,6 @@ backendSuite(t, 'faulty, without faults', () => {
 for (const [name, wrap] of Object.entries<(inner: ReadBackend) => ReadBackend>({
   'with retries': inner => new RetryBackend(inner, { timeoutMs: 60_000 }),
   'with a limit of connections': inner => new ConnectionLimit(inner),
-  'in blocks': inner => new BlockBackend(inner, 100_000, 10_000),
   'with replicas': inner => new ReplicaBackend([inner, new MemoryBackend()]),
   'as a replica': inner => new ReplicaBackend([new MemoryBackend(), inner]),
   'with a limit of the bandwidth': inner => new BandwidthLimit(inner, 50_000),

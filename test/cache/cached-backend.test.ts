@@ -55,6 +55,33 @@ t.test('only what is missing is fetched; what lies between is, if it is little',
   t.strictSame(await ask(0, 7 * MiB), [])
 })
 
+t.test('trees come with what lies around them in their pack, once, and as long as that is not too much', async t => {
+  const place = new DiskCacheCase(t)
+  const { handle, bytes } = place.pack('pack', 4 * MiB)
+  const { backend, disk } = place.open()
+  const treesUpTo = 3 * MiB + 100
+  const ask = async (offset: number, length: number, upTo: number | undefined = treesUpTo) => {
+    t.ok((await backend.read(handle, offset, length, { treesUpTo: upTo })).equals(bytes.subarray(offset, offset + length)), `${length} at ${offset}`)
+    return place.takeAsked()
+  }
+  t.strictSame((await Promise.all([ask(600 * KiB, 100), ask(700 * KiB, 100), ask(550 * KiB, 10)])).flat(), [`${512 * KiB}+${512 * KiB}`], 'asked for at once')
+  await disk.settled()
+  t.strictSame(await ask(513 * KiB, 500 * KiB), [])
+  t.strictSame(await ask(511 * KiB, 2 * KiB), [`0+${512 * KiB}`], 'up to what is there')
+  t.strictSame(await ask(3 * MiB + 10, 20), [`${3 * MiB}+100`], 'no further than the trees go')
+  t.strictSame(await ask(treesUpTo, 100), [`${treesUpTo}+100`], 'what is behind them is no tree')
+  t.strictSame(await ask(2 * MiB + 1, 100, 0), [`${2 * MiB + 1}+100`], 'where they end is not known')
+  t.match(place.packsOnDisk(), [/trees/])
+
+  place.memory.put({ type: 'data', name: nameOf('many') }, Buffer.alloc(100 * MiB))
+  for (let i = 0; i < 200; i++) {
+    await backend.read({ type: 'data', name: nameOf('many') }, i * 512 * KiB, 1000, { treesUpTo: 100 * MiB })
+    await disk.settled()
+  }
+  const fetched = place.takeAsked().reduce((sum, range) => sum + Number(range.split('+')[1]), 0)
+  t.ok(fetched > 30 * MiB && fetched < 36 * MiB, `${fetched} bytes for 200,000`)
+})
+
 t.test('random reads of two processes are right, and each byte crosses the line once', async t => {
   const place = new DiskCacheCase(t)
   const { handle, bytes } = place.pack('pack', 2 * MiB)

@@ -18,7 +18,7 @@ t.test('what was used longest ago goes first, trees behind contents, small files
   const path = (i: number) => join(place.cacheDir, place.packsOnDisk().find(file => file.endsWith(packs[i].handle.name)) ?? 'none')
   const is = (i: number) => existsSync(path(i))
   for (let i = 0; i < 8; i++) {
-    await backend.read(packs[i].handle, 0, MiB, { metadata: i < 2 })
+    await backend.read(packs[i].handle, 0, MiB, i < 2 ? { treesUpTo: MiB } : {})
     await disk.settled()
     // as if it had been long ago
     const time = new Date(Date.now() - (1000 - i) * 1000)

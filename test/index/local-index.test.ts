@@ -112,6 +112,8 @@ t.test('rows are wanted pack by pack until all are there', async t => {
   t.equal(index.packName(newest), newer.id, 'newest first')
   t.equal(index.packName(oldest), older.id)
   t.equal(index.packsWithoutRows(1).length, 1)
+  t.equal(index.treesEnd(newest), 9_000_000 + older.blobs[0].length)
+  t.equal(index.treesEnd(-1), 0)
   t.equal(index.missingTrees(), 8, 'a tree in two packs counts in both')
   const put = (pack: { blobs: readonly { id: string }[] }) => index.putRows(pack.blobs.map(({ id }) => ({ id: hex(id), rows: someRows(random, 3) })))
   t.same(index.treesWithoutRows(newest, 0, 10).map(({ offset }) => offset), twice.blobs.map(({ offset }) => offset), 'by offset')

@@ -30,8 +30,14 @@ t.test('every blob of every file is located, with all its copies, until its file
   t.strictSame(unwritten.locate(Buffer.alloc(32, 0)), [])
   t.strictSame(unwritten.locate(Buffer.alloc(32, 255)), [])
   t.equal(unwritten.packName(17), null, 'a number that SQLite gave')
+  const [tree] = packs[0].blobs
+  const [{ pack: ofTrees }] = unwritten.locate(Buffer.from(tree.id, 'hex'))
+  t.equal(unwritten.treesEnd(ofTrees), Math.max(...packs[0].blobs.map(({ offset, length }) => offset + length)))
+  t.equal(unwritten.treesEnd(copies[0].pack), 0, 'a pack of data')
+  t.equal(unwritten.treesEnd(17), null)
 
   unwritten.remove(files[0])
   t.strictSame(unwritten.locate(Buffer.from(packs[0].blobs[0].id, 'hex')), [])
   t.equal(unwritten.packName(copies[0].pack), packs[1].id, 'a number given out stays valid')
+  t.equal(unwritten.treesEnd(ofTrees), 0, 'but nothing more is known here')
 })
