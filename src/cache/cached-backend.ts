@@ -56,7 +56,8 @@ export class CachedBackend implements ReadBackend {
     if (disk.keepsPacks) {
       this.near = {
         look: packs => disk.packs.look([...packs].filter(isIdName)),
-        has: (pack, offset, length) => disk.packs.get(pack)?.has(offset, offset + length) ?? false,
+        has: (pack, offset, length) => disk.has(pack, offset, length),
+        get ahead() { return disk.ahead },
       }
     }
   }
@@ -95,8 +96,10 @@ export class CachedBackend implements ReadBackend {
     if (this.near === undefined) return new Uint8Array(ranges.length)
     await this.near.look(new Set(ranges.map(({ handle }) => handle.name)))
     throwIfAborted(signal)
-    const files = ranges.map(({ handle: { type, name }, offset, length }) => {
-      const file = type === 'data' ? this.#disk.packs.get(name) : null
+    const queued = ranges.map(({ handle: { type, name }, offset, length, at }) => type === 'data' && this.#disk.readQueued(name, offset, into.subarray(at, at + length)))
+    if (queued.every(Boolean)) return new Uint8Array(ranges.length).fill(1)
+    const files = ranges.map(({ handle: { type, name }, offset, length }, i) => {
+      const file = type === 'data' && !queued[i] ? this.#disk.packs.get(name) : null
       return file?.has(offset, offset + length) ? file : null
     })
     const held = new Set(files.filter(file => file !== null))
@@ -106,7 +109,8 @@ export class CachedBackend implements ReadBackend {
     }
     const read = readRanges(ranges.map(({ offset, length, at }, i) => ({ file: files[i], offset, length, at })), into)
       .finally(() => { for (const file of held) file.release() })
-    return raceAbort(read, signal)
+    const done = await raceAbort(read, signal)
+    return queued.map((here, i) => here ? 1 : done[i])
   }
 
   async readAll(handle: Handle, maxLength: number, options: ReadOptions = {}): Promise<Buffer> {

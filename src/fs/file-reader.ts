@@ -24,6 +24,9 @@ interface OpenFile {
   window: number
   /** first chunk that read-ahead has not asked for */
   planned: number
+  /** first chunk that was not brought near, and first one of which that is not known to be done; both 0 where there is no such thing */
+  foreseen: number
+  near: number
   /** per chunk: in the page cache? */
   readonly pushed: Uint8Array
 }
@@ -99,7 +102,7 @@ export class FileReader {
   }
 
   #keep(node: number, map: FileMap): OpenFile {
-    const file = { node, map, expected: -1, window: 0, planned: 0, pushed: new Uint8Array(map.count) }
+    const file = { node, map, expected: -1, window: 0, planned: 0, foreseen: 0, near: 0, pushed: new Uint8Array(map.count) }
     this.#files.set(node, file)
     return file
   }
@@ -174,7 +177,7 @@ export class FileReader {
       if (last > file.expected) file.window = Math.min(MAX_WINDOW, Math.max(2, file.window * 2))
     } else {
       file.window = first > file.expected && first < file.planned ? file.window : 0
-      file.planned = 0
+      file.planned = file.foreseen = file.near = 0
     }
     file.expected = last
   }
@@ -200,13 +203,35 @@ export class FileReader {
     }
   }
 
+  /** Over a far link, chunks are brought near in long portions long before they are decoded: the more of them, the longer this has gone on. */
+  #foresee(file: OpenFile, chunk: number): void {
+    const { map, window } = file
+    const { foresight } = this.#blobs
+    if (foresight === 0 || window <= 2) return
+    const from = Math.max(chunk + 1, file.planned, file.foreseen)
+    const bytes = foresight * Math.min(1, window / MAX_WINDOW)
+    if (from >= map.count || map.start(from) - map.start(chunk) > bytes / 2) return
+    const ids: Buffer[] = []
+    let to = from
+    for (; to < map.count && map.start(to) - map.start(chunk) < bytes; to++) if (!map.isHole(to)) ids.push(map.id(to))
+    file.foreseen = to
+    void this.#blobs.prepare(ids).then(() => {
+      if (file.foreseen < to) return // it is read at random by now
+      file.near = Math.max(file.near, to)
+      this.#readAhead(file, file.expected)
+    })
+  }
+
   #readAhead(file: OpenFile, chunk: number): void {
     const { map } = file
+    this.#foresee(file, chunk)
     if (file.window === 0 || file.planned - chunk > file.window / 2) return
     const from = Math.max(chunk + 1, file.planned)
     let to = from
     const budget = map.start(chunk) + this.#blobs.aheadBudget
-    while (to < map.count && to <= chunk + file.window && map.end(to) <= budget) to++
+    // What is on its way here is not asked for once more.
+    const end = file.foreseen > from ? Math.max(file.near, chunk + 1) : map.count
+    while (to < end && to <= chunk + file.window && map.end(to) <= budget) to++
     if (to <= from) return
     const chunks: number[] = []
     for (let next = from; next < to; next++) if (file.pushed[next] === NOT_PUSHED && !map.isHole(next)) chunks.push(next)

@@ -48,6 +48,10 @@ export interface BlobSource {
    * the same blob wanted twice is fetched once. `ahead`: read-ahead, which yields to demand and may be refused (ERR_ABORTED) when memory is short.
    */
   fetch(ids: readonly BlobId[], priority: 'demand' | 'ahead', onBlob: (index: number, blob: NativeBlob | Error) => void): void
+  /** How many bytes prepare() may be ahead of fetch(); 0: it is of no use, at the moment or for ever. */
+  readonly foresight: number
+  /** Will be fetched later: bring them near, undecoded. Many in one call, from which as few requests as possible are made. Resolves when they are there, or cannot be had; never rejects. */
+  prepare(ids: readonly BlobId[]): Promise<void>
   /** bytes of read-ahead that may be under way or waiting in memory */
   readonly aheadBudget: number
   /** While the index is being filled: resolves when it may know this blob, or is full. */

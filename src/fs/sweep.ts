@@ -19,6 +19,8 @@ const TRIPWIRE_FILES = 96
 /** ms without a read or a listing after which a sweep is over */
 const IDLE_MS = 15_000
 const BATCH = 256
+/** Files gathered at once at most. */
+const MAX_PORTION = 4096
 
 interface Swept {
   readonly handle: number
@@ -30,17 +32,32 @@ interface Swept {
   /** next position to plan, and how many are left to plan (the sweep wraps around to those before the first read) */
   next: number
   left: number
-  /** positions that were refused for lack of memory, to be planned again */
+  /** positions that were gathered and then not planned, for lack of memory or since the reader went elsewhere */
   refused: number[]
   /** positions whose blob waits in memory until the directory is listed */
   waiting: number[]
   waitingBytes: number
 }
 
+/** Files in the order in which they will be read, to be fetched: `positions[i]` in `swepts[i]`. */
+interface Portion {
+  readonly swepts: Swept[]
+  readonly positions: number[]
+  /** so many have been planned */
+  planned: number
+  /** bytes of the others */
+  bytes: number
+  /** they are near, or nothing is to be gained from waiting for that */
+  ready: boolean
+}
+
 /**
  * Small files, ahead of a reader that goes through directories (`cp -r`, `rsync`, `tar`, `grep -r`): once two files of a directory were read, the others
  * follow into the page cache before they are asked for; then the directories behind it in tree order are fetched and decoded, and pushed when
  * the kernel has listed them. A whole-directory copy so sends hardly a read request.
+ *
+ * There are two steps. Files are gathered in portions; over a far link these are long, and are brought near undecoded. What is near is planned: fetched and decoded,
+ * as much as memory allows.
  *
  * Since what was pushed is never asked for, some files (tripwires) are left out; a read of one shows that the reader is still there, and doubles the
  * credit. A sweep without signs of life stops when its credit is used up, so a `find` behind a `cp` costs at most that.
@@ -52,6 +69,8 @@ export class Sweep {
   readonly #handles: TreeHandles
   readonly #directories: Directories
   readonly #recent: LRUCache<number, Swept>
+  /** instances listed lately */
+  readonly #listed = new LRUCache<number, true>({ max: 4096 })
   /** instance under which a tree was last listed: where the directories behind it are */
   readonly #instances = new LRUCache<number, number>({ max: 4096 })
   /** trees the kernel has listed while no sweep was under way */
@@ -71,6 +90,9 @@ export class Sweep {
   #loading = false
   /** the directory the reader was seen in last */
   #front: Swept | null = null
+  /** gathered, and not planned yet; the last one may be open for more */
+  #portions: Portion[] = []
+  #open: Portion | null = null
   #pumping = false
   #batch: Push[] = []
   /** blobs of which nothing is left to push once the batch has been */
@@ -107,7 +129,10 @@ export class Sweep {
   }
 
   /** A listing begins. */
-  listing(instance: number, handle: number): void { this.#instances.set(handle, instance) }
+  listing(instance: number, handle: number): void {
+    this.#instances.set(handle, instance)
+    this.#listed.set(instance, true)
+  }
 
   /** The kernel knows every file of this directory. */
   listed(handle: number): void {
@@ -130,7 +155,7 @@ export class Sweep {
     this.#outstanding -= swept.waitingBytes
     swept.waiting = []
     swept.waitingBytes = 0
-    if (!expected) this.#path = []
+    if (!expected) this.#redirect()
     this.#pump(swept)
   }
 
@@ -147,63 +172,112 @@ export class Sweep {
   #stop(): void {
     this.#active = false
     this.#front = null
-    this.#path = []
+    this.#redirect()
     this.#tripwires.clear()
+  }
+
+  /** The reader is elsewhere: what was gathered waits until he comes back. */
+  #redirect(): void {
+    this.#path = []
+    for (const { swepts, positions, planned } of this.#portions) for (let i = planned; i < positions.length; i++) swepts[i].refused.push(positions[i])
+    this.#portions = []
+    this.#open = null
   }
 
   /** Bytes that may be asked for and not pushed yet. Half of the source's budget: the other is for readers of large files, and to keep what waits from being evicted. */
   get #budget(): number { return Math.min(this.#credit, this.#blobs.aheadBudget / 2) }
   get #room(): boolean { return this.#outstanding < this.#budget && this.#unconfirmed < this.#credit * 2 }
+  /** Bytes that may be gathered, planned and not pushed yet. */
+  get #window(): number { return Math.max(this.#budget, Math.min(this.#credit * 2, this.#blobs.foresight)) }
 
-  /** Plan as much as credit and memory allow: the rest of `first`, then the directories behind it. */
+  /** Gather and plan as much as credit and memory allow: the rest of `first`, then the directories behind it. */
   #pump(first: Swept): void {
     this.#front = first
-    // In portions: asking for one directory's files as soon as there is room for them would make a read of each.
-    if (!this.#room || this.#outstanding > this.#budget / 2) return
-    let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
-    while (swept !== null && this.#room) {
-      this.#plan(swept)
-      if (swept.refused.length > 0) break
-      if (swept.left === 0) swept = this.#nextAhead(first)
-    }
+    this.#gather(first)
+    this.#planReady()
     this.#flush()
   }
 
-  /** Ask for the blobs of the next files of a directory. */
-  #plan(swept: Swept): void {
-    const { rows, handle } = swept
+  /** In portions: asking for one directory's files as soon as there is room for them would make a request of each. */
+  #gather(first: Swept): void {
+    let ahead = this.#outstanding
+    for (const { bytes } of this.#portions) ahead += bytes
+    const window = this.#window
+    if (this.#open === null && ahead > window / 2 || this.#unconfirmed >= this.#credit * 2) return
+    if (this.#open === null) this.#portions.push(this.#open = { swepts: [], positions: [], planned: 0, bytes: 0, ready: false })
+    const portion = this.#open
+    const limit = portion.bytes + window - ahead
+    const full = () => portion.bytes >= limit || portion.positions.length >= MAX_PORTION
+    let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
+    while (swept !== null && !full()) {
+      while (unplanned(swept) && !full()) gatherNext(swept, portion)
+      if (!unplanned(swept)) swept = this.#nextAhead(first)
+    }
+    // While a tree is awaited there is more to come; but nobody is to wait for that.
+    const hungry = this.#portions.length === 1 && this.#outstanding <= this.#budget / 2
+    if (full() || !this.#loading || hungry || this.#blobs.foresight === 0) this.#prepare(portion)
+  }
+
+  #prepare(portion: Portion): void {
+    this.#open = null
+    if (portion.positions.length === 0) {
+      this.#portions.pop()
+      return
+    }
+    if (this.#blobs.foresight === 0) {
+      portion.ready = true
+      return
+    }
+    void this.#blobs.prepare(portion.positions.map((position, i) => firstBlob(portion.swepts[i].rows, position))).then(() => {
+      portion.ready = true
+      if (this.#active && this.#front !== null) this.#pump(this.#front)
+    })
+  }
+
+  #planReady(): void {
+    if (!this.#room || this.#outstanding > this.#budget / 2) return
+    while (this.#room && this.#portions[0]?.ready) {
+      const [portion] = this.#portions
+      const refused = this.#plan(portion)
+      if (portion.planned === portion.positions.length) this.#portions.shift()
+      if (refused) return
+    }
+  }
+
+  /** Ask for the blobs of the next files. @returns was memory too short for some? */
+  #plan(portion: Portion): boolean {
+    const { swepts, positions } = portion
+    const from = portion.planned
     const ids: BlobId[] = []
-    const positions: number[] = []
     let bytes = 0
     const limit = this.#budget - this.#outstanding
-    while (swept.left + swept.refused.length > 0 && ids.length < BATCH && bytes < limit) {
-      const position = swept.refused.shift() ?? this.#nextPosition(swept)
-      if (!rows.isRegular(position) || rows.contentCount(position) === 0) continue
-      const id = rows.content(position).subarray(0, 32)
-      if (ZERO_CHUNK_ID.equals(id)) continue
-      const cost = Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE))
-      ids.push(id)
-      positions.push(position)
-      bytes += cost
+    while (portion.planned < positions.length && ids.length < BATCH && bytes < limit) {
+      const { rows } = swepts[portion.planned]
+      const position = positions[portion.planned++]
+      ids.push(firstBlob(rows, position))
+      bytes += costOf(rows, position)
     }
-    if (ids.length === 0) return
+    portion.bytes -= bytes
     this.#outstanding += bytes
+    let refused = false
     this.#blobs.fetch(ids, 'ahead', (index, blob) => {
-      const position = positions[index]
-      const cost = Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE))
+      const swept = swepts[from + index]
+      const position = positions[from + index]
+      const cost = costOf(swept.rows, position)
       if (blob instanceof Error) {
         this.#arrived(cost)
-        if ((blob as { code?: string }).code === 'ERR_ABORTED') swept.refused.push(position)
-        return
-      }
-      if (swept.known) {
+        if ((blob as { code?: string }).code !== 'ERR_ABORTED') return
+        refused = true
+        swept.refused.push(position)
+      } else if (swept.known) {
         this.#take(swept, position)
         this.#arrived(cost)
-      } else if (this.#recent.peek(handle) === swept) {
+      } else if (this.#recent.peek(swept.handle) === swept) {
         swept.waiting.push(position)
         swept.waitingBytes += cost
       } else this.#arrived(cost)
     })
+    return refused
   }
 
   /** Something has arrived: there may be room for more, long before the reader asks for what was not planned. */
@@ -215,13 +289,6 @@ export class Sweep {
       this.#pumping = false
       if (this.#active && this.#front !== null) this.#pump(this.#front)
     })
-  }
-
-  #nextPosition(swept: Swept): number {
-    const position = swept.next
-    swept.next = position + 1 === swept.rows.count ? 0 : position + 1
-    swept.left--
-    return position
   }
 
   /** Into the page cache with this file, unless it is to be a tripwire. */
@@ -304,12 +371,37 @@ export class Sweep {
       const rows = this.#trees.peek(this.#handles.id(tree))
       if (rows === null) break
       const view = new TreeRows(rows)
-      path.unshift({ rows: view, next: view.ordinal(this.#directories.position(instance)) + 1 })
+      const ordinal = view.ordinal(this.#directories.position(instance))
+      if (!this.#walksThrough(parent, ordinal)) break
+      path.unshift({ rows: view, next: ordinal + 1 })
       instance = parent
     }
     this.#path = path
     return true
   }
+
+  /** Is all of a directory being read, by somebody who is in its `ordinal`th subdirectory? So it seems if he has listed it, and the subdirectory before that one. */
+  #walksThrough(instance: number, ordinal: number): boolean {
+    return this.#listed.has(instance) && (ordinal === 0 || this.#listed.has(this.#directories.blockOf(instance) + ordinal - 1))
+  }
 }
 
 function unplanned({ left, refused }: Swept): boolean { return left + refused.length > 0 }
+
+/** Take the next file of a directory, if it has contents. */
+function gatherNext(swept: Swept, portion: Portion): void {
+  const { rows } = swept
+  let position = swept.refused.shift()
+  if (position === undefined) {
+    position = swept.next
+    swept.next = position + 1 === rows.count ? 0 : position + 1
+    swept.left--
+  }
+  if (!rows.isRegular(position) || rows.contentCount(position) === 0 || ZERO_CHUNK_ID.equals(firstBlob(rows, position))) return
+  portion.swepts.push(swept)
+  portion.positions.push(position)
+  portion.bytes += costOf(rows, position)
+}
+
+function firstBlob(rows: TreeRows, position: number): Buffer { return rows.content(position).subarray(0, 32) }
+function costOf(rows: TreeRows, position: number): number { return Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE)) }

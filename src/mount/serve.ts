@@ -9,8 +9,8 @@ import { Transport } from '../fuse/libfuse3/transport.js'
 import type { LocalIndex } from '../index/index.js'
 import { openIndex } from '../index/open-index.js'
 import { native } from '../native.js'
-import { BlobLoader, REMOTE_BUDGETS } from '../repository/blob-loader.js'
-import { REMOTE_LIMITS } from '../repository/fetch-plan.js'
+import { BlobLoader, CACHED_BUDGETS, REMOTE_BUDGETS } from '../repository/blob-loader.js'
+import { REMOTE_TREE_LIMITS } from '../repository/fetch-plan.js'
 import { filterSnapshots } from '../repository/filter.js'
 import { IndexSync } from '../repository/sync-index.js'
 import { TreeLoader } from '../repository/tree-loader.js'
@@ -112,9 +112,9 @@ class Mount implements RunningMount {
     const { keys } = repository
     const located = (id: Uint8Array) => this.#located(id)
     const far = this.#options.repository.location.scheme !== 'local'
-    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal, ...far ? REMOTE_BUDGETS : {} })
+    const blobs = new BlobLoader({ backend, keys, index, native, refresh: learn, located, log, signal, ...far ? backend.near === undefined ? REMOTE_BUDGETS : CACHED_BUDGETS : {} })
     this.#opened.push(() => blobs.close())
-    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal, ...far ? { plan: REMOTE_LIMITS } : {} })
+    const trees = this.#trees = new TreeLoader({ backend, keys, index, native, refresh: learn, located, busy: () => blobs.busy, log, signal, ...far ? { plan: REMOTE_TREE_LIMITS } : {} })
     this.#opened.push(() => trees.close())
     this.#roots = new SnapshotRoots(trees, this.#options.subtree, log)
     this.#fs = new FileSystem({ trees, blobs, pages: this.#transport, owner: { uid: process.getuid!(), gid: process.getgid!() }, usage: () => usageOf(this.#snapshots) })

@@ -7,6 +7,8 @@ export interface PlanLimits {
   readonly maxGap: number
   /** longest read, unless a single blob is longer */
   readonly maxRange: number
+  /** of all gaps bridged, the bytes at most, as a share of those wanted: the shortest ones are */
+  readonly maxSurplus: number
   /** most bytes of plaintext out of one read, unless a single blob has more: what compresses well is read in shorter pieces */
   readonly maxPlain: number
   /** longest first read of a pack; each following one may be twice as long, so that decoding begins early */
@@ -14,11 +16,18 @@ export interface PlanLimits {
 }
 
 /** A request costs microseconds; short reads let the decoding of one overlap with the next, and need little memory. */
-export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxRange: 1 << 20, maxPlain: 4 << 20, firstRange: 1 << 20 }
+export const LOCAL_LIMITS: PlanLimits = { maxGap: 64 << 10, maxSurplus: Infinity, maxRange: 1 << 20, maxPlain: 4 << 20, firstRange: 1 << 20 }
 /** Of a cache: what lies between two blobs that are there may not be. */
 export const NEAR_LIMITS: PlanLimits = { ...LOCAL_LIMITS, maxGap: 0 }
-/** A request costs a round trip: as long as half a MiB or more takes to arrive. Ranges no longer than the budgets of the loaders let several be under way. */
-export const REMOTE_LIMITS: PlanLimits = { maxGap: 512 << 10, maxRange: 2 << 20, maxPlain: 8 << 20, firstRange: 1 << 20 }
+/**
+ * A request costs a round trip: as long as half a MiB or more takes to arrive. But what is bridged is paid for by whoever pays for the link.
+ * Ranges no longer than the budgets of the loaders let several be under way.
+ */
+export const REMOTE_LIMITS: PlanLimits = { maxGap: 1 << 20, maxSurplus: 1 / 8, maxRange: 2 << 20, maxPlain: 8 << 20, firstRange: 1 << 20 }
+/** Trees: what lies between two is another day's, and looked at next. */
+export const REMOTE_TREE_LIMITS: PlanLimits = { ...REMOTE_LIMITS, maxGap: 512 << 10, maxSurplus: Infinity }
+/** Not decoded, so it does not matter how much it decodes to. */
+export const AHEAD_LIMITS: PlanLimits = { ...REMOTE_LIMITS, maxRange: 4 << 20, maxPlain: Infinity, firstRange: 4 << 20 }
 
 /** Where most of a stretch of a pack is wanted, gaps this many times as long are bridged, so that a pack wanted nearly whole is read whole. */
 const DENSE_GAP_FACTOR = 8
@@ -47,7 +56,10 @@ export function plainLength(location: BlobLocation): number {
 export function planReads(wanted: readonly (readonly BlobLocation[])[], limits: PlanLimits): PlannedRead[] {
   const chosen = chooseCopies(wanted, limits.maxGap)
   const reads: { read: PlannedRead, first: number }[] = []
-  for (const [pack, members] of groupByPack(chosen)) planPack(pack, members, chosen, limits, reads)
+  const groups = groupByPack(chosen)
+  for (const members of groups.values()) sortByOffset(members, chosen)
+  const affordable = longestAffordable(groups.values(), chosen, limits)
+  for (const [pack, members] of groups) planPack(pack, members, Math.min(affordable, longestGap(members, chosen, limits.maxGap)), chosen, limits, reads)
   if (reads.length > 1) reads.sort((a, b) => a.first - b.first)
   return reads.map(({ read }) => read)
 }
@@ -72,9 +84,8 @@ function groupByPack(chosen: Chosen): Map<number, number[]> {
   return groups
 }
 
-function planPack(pack: number, members: number[], chosen: Chosen, limits: PlanLimits, out: { read: PlannedRead, first: number }[]): void {
-  sortByOffset(members, chosen)
-  const bridge = longestGap(members, chosen, limits.maxGap)
+/** `members` by offset. @param bridge the longest gap to bridge */
+function planPack(pack: number, members: number[], bridge: number, chosen: Chosen, limits: PlanLimits, out: { read: PlannedRead, first: number }[]): void {
   let limit = Math.min(limits.firstRange, limits.maxRange)
   for (let i = 0; i < members.length;) {
     const { offset, length } = chosen[members[i]]!
@@ -105,6 +116,29 @@ function sortByOffset(members: number[], chosen: Chosen): void {
       return
     }
   }
+}
+
+/** The longest gap so that all that are as long or shorter, together, are within the surplus. */
+function longestAffordable(groups: Iterable<number[]>, chosen: Chosen, { maxGap, maxSurplus }: PlanLimits): number {
+  if (maxSurplus === Infinity) return Infinity
+  let wanted = 0
+  const gaps: number[] = []
+  for (const members of groups) {
+    let end = Infinity
+    for (const member of members) {
+      const { offset, length } = chosen[member]!
+      wanted += length
+      if (offset > end && offset - end <= maxGap * DENSE_GAP_FACTOR) gaps.push(offset - end)
+      end = offset + length
+    }
+  }
+  gaps.sort((a, b) => a - b)
+  let left = wanted * maxSurplus
+  for (const [i, gap] of gaps.entries()) {
+    left -= gap
+    if (left < 0) return gaps.findLast((shorter, at) => at < i && shorter < gap) ?? 0
+  }
+  return Infinity
 }
 
 function longestGap(members: number[], chosen: Chosen, maxGap: number): number {

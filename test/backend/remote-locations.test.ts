@@ -69,7 +69,7 @@ t.test('-o', async t => {
   t.throws(() => parseExtended(['s3.region=a', 's3.region=b']), { code: 'ERR_USAGE', message: /twice/ })
   t.throws(() => parseExtended(['sftp.command=x']), { code: 'ERR_UNSUPPORTED', hint: /sftp\.args/ })
   for (const text of ['', 'x', '=x']) t.throws(() => parseExtended([text]), { code: 'ERR_USAGE' }, JSON.stringify(text))
-  t.equal(connectionsOf({}, 's3.connections'), 5)
+  t.equal(connectionsOf({}, 's3.connections'), 12)
   t.equal(connectionsOf({ 's3.connections': '12' }, 's3.connections'), 12)
   for (const text of ['0', '-1', 'x', '1.5', '']) t.throws(() => connectionsOf({ 's3.connections': text }, 's3.connections'), { code: 'ERR_USAGE' }, JSON.stringify(text))
 })

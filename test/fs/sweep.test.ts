@@ -11,9 +11,10 @@ import { seeded } from '../fixtures/seeded.js'
 const TIME = [0n, 0] as const
 
 /** A file system of one snapshot with small files in many directories, and a reader that asks as the kernel does: only for what is not in the page cache. */
-function world(random: () => number, { directories, files }: { directories: number, files: number }) {
+function world(random: () => number, { directories, files, foresight = 0 }: { directories: number, files: number, foresight?: number }) {
   const trees = new MemoryTrees()
   const blobs = new MemoryBlobs(random, 4000)
+  blobs.foresight = foresight
   const contents = new Map<number, Buffer>()
   const pages = new MemoryPages(node => contents.get(node))
   const byName = new Map<string, Buffer>()
@@ -83,6 +84,30 @@ t.test('a copy of a whole tree finds most files in the page cache, and every byt
   await walk(1, Infinity)
   t.strictSame(pages.wrong, [])
   t.ok(counts.reads < counts.files / 3, `${counts.reads} reads for ${counts.files} files`)
+})
+
+t.test('over a far link files are brought near in long portions, and fetched when they are', async t => {
+  const { random, seed } = seeded()
+  t.comment(`seed ${seed}`)
+  const { walk, register, counts, pages, blobs } = world(random, { directories: 6, files: 8, foresight: 4 << 20 })
+  await register(1)
+  await walk(1, Infinity)
+  t.strictSame(pages.wrong, [])
+  t.ok(counts.reads < counts.files / 3, `${counts.reads} reads for ${counts.files} files`)
+  t.equal(blobs.early, 0)
+  const prepared = blobs.portions.reduce((sum, count) => sum + count, 0)
+  t.ok(prepared < counts.files * 1.1, `${prepared} brought near of ${counts.files}: hardly any twice`)
+  t.ok(prepared / blobs.portions.length > 40, `${blobs.portions.length} portions`)
+})
+
+t.test('who copies one directory gets nothing of those behind it', async t => {
+  const { random } = seeded(5)
+  const { fs, walk, blobs, counts } = world(random, { directories: 6, files: 8, foresight: 4 << 20 })
+  const { rows, directoryBase } = await Promise.resolve(fs.readdirplus(1)).then(root => fs.readdirplus(root.nodes![0]))
+  t.ok(new TreeRows(rows).directoryPositions.length > 3)
+  await walk(2 ** 51 + directoryBase + 2, Infinity)
+  t.ok(new Set(blobs.fetched).size <= counts.files, 'nothing of those behind it was fetched')
+  t.ok(blobs.portions.reduce((sum, count) => sum + count, 0) <= counts.files)
 })
 
 t.test('listing alone fetches no contents', async t => {

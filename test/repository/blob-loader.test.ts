@@ -277,7 +277,7 @@ claim('lengths nobody can mean are not read', async t => {
 
 claim('demand overtakes read-ahead', async t => {
   const packs = new FakePacks()
-  const loader = makeLoader(packs, { inFlightBytes: 4096, plan: { maxGap: 0, maxRange: 2064, maxPlain: 1 << 20, firstRange: 1032 } })
+  const loader = makeLoader(packs, { inFlightBytes: 4096, plan: { maxGap: 0, maxSurplus: Infinity, maxRange: 2064, maxPlain: 1 << 20, firstRange: 1032 } })
   const blobs = plains('a', 12)
   packs.add(blobs)
   packs.backend.intercept = async () => { await turn() }
@@ -314,7 +314,7 @@ claim('read-ahead beyond its budget is refused, demand is not', async t => {
 
 claim('bytes in flight are bounded', async t => {
   const packs = new FakePacks()
-  const loader = makeLoader(packs, { inFlightBytes: 10_000, plan: { maxGap: 0, maxRange: 1032, maxPlain: 1 << 20, firstRange: 1032 } })
+  const loader = makeLoader(packs, { inFlightBytes: 10_000, plan: { maxGap: 0, maxSurplus: Infinity, maxRange: 1032, maxPlain: 1 << 20, firstRange: 1032 } })
   const blobs = plains('a', 50)
   packs.add(blobs)
   let most = 0
@@ -369,7 +369,7 @@ claim('a reader that throws does not cost the others their answers', async t => 
 
 claim('closing answers everything with ERR_ABORTED, once', async t => {
   const blobs = plains('a', 6)
-  const plan = { maxGap: 0, maxRange: 2064, maxPlain: 1 << 20, firstRange: 2064 }
+  const plan = { maxGap: 0, maxSurplus: Infinity, maxRange: 2064, maxPlain: 1 << 20, firstRange: 2064 }
   for (const { name, until, close } of [
     { name: 'before anything was planned', until: async () => {} },
     { name: 'while reading', until: async (packs: FakePacks) => {
@@ -472,7 +472,7 @@ claim('10,000 random steps over a faulty repository', async t => {
     return below(2) === 0
   }
 
-  const makeOne = () => makeLoader(packs, { cacheBytes: 200_000, inFlightBytes: 150_000, aheadBytes: 100_000, plan: { maxGap: 500, maxRange: 40_000, maxPlain: 60_000, firstRange: 8000 } })
+  const makeOne = () => makeLoader(packs, { cacheBytes: 200_000, inFlightBytes: 150_000, aheadBytes: 100_000, plan: { maxGap: 500, maxSurplus: Infinity, maxRange: 40_000, maxPlain: 60_000, firstRange: 8000 } })
   let loader = makeOne()
   let open = 0
   let wrong = ''

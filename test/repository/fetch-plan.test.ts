@@ -4,7 +4,7 @@ import { LOCAL_LIMITS, planReads, REMOTE_LIMITS } from '../../src/repository/fet
 import type { PlanLimits } from '../../src/repository/fetch-plan.js'
 import { random } from '../fixtures/bytes.js'
 
-const LIMITS: PlanLimits = { maxGap: 100, maxRange: 1000, maxPlain: 1_000_000, firstRange: 1000 }
+const LIMITS: PlanLimits = { maxGap: 100, maxSurplus: Infinity, maxRange: 1000, maxPlain: 1_000_000, firstRange: 1000 }
 const at = (pack: number, offset: number, length: number, plainLength = 0): BlobLocation => ({ pack, offset, length, plainLength })
 
 t.test('reads of a plan', async t => {
@@ -15,6 +15,14 @@ t.test('reads of a plan', async t => {
     { name: 'a gap as long as allowed', wanted: [[at(1, 0, 50)], [at(1, 150, 50)]], reads: ['1:0+200 [0,1]'] },
     { name: 'a gap one byte longer', wanted: [[at(1, 0, 50)], [at(1, 151, 50)]], reads: ['1:0+50 [0]', '1:151+50 [1]'] },
     { name: 'a longer gap where most of the stretch is wanted', wanted: [[at(1, 0, 400)], [at(1, 501, 400)]], reads: ['1:0+901 [0,1]'] },
+    {
+      name: 'the shortest gaps, as long as all of them are a small share of what is wanted', limits: { ...LIMITS, maxSurplus: 1 / 4 },
+      wanted: [[at(1, 0, 40)], [at(1, 90, 40)], [at(1, 140, 40)], [at(2, 0, 40)], [at(2, 70, 40)]], reads: ['1:0+40 [0]', '1:90+90 [1,2]', '2:0+110 [3,4]'],
+    },
+    {
+      name: 'none of several equal gaps that are too much together', limits: { ...LIMITS, maxSurplus: 1 / 4 },
+      wanted: [[at(1, 0, 40)], [at(1, 60, 40)], [at(1, 120, 40)], [at(1, 180, 40)]], reads: ['1:0+40 [0]', '1:60+40 [1]', '1:120+40 [2]', '1:180+40 [3]'],
+    },
     { name: 'split at the longest range', wanted: [[at(1, 0, 400)], [at(1, 400, 400)], [at(1, 800, 201)]], reads: ['1:0+800 [0,1]', '1:800+201 [2]'] },
     { name: 'a single blob longer than the longest range', wanted: [[at(1, 0, 5000)], [at(1, 5000, 10)]], reads: ['1:0+5000 [0]', '1:5000+10 [1]'] },
     {
@@ -47,7 +55,7 @@ t.test('what holds for every plan', async t => {
   const next = random(seed)
   const below = (n: number) => Math.floor(next() * n)
   for (let round = 0; round < 2000; round++) {
-    const limits = [LIMITS, LOCAL_LIMITS, REMOTE_LIMITS, { maxGap: below(300), maxRange: 1 + below(3000), maxPlain: 1 + below(9000), firstRange: 1 + below(500) }][below(4)]
+    const limits = [LIMITS, LOCAL_LIMITS, REMOTE_LIMITS, { maxGap: below(300), maxSurplus: [0, next(), Infinity][below(3)], maxRange: 1 + below(3000), maxPlain: 1 + below(9000), firstRange: 1 + below(500) }][below(4)]
     const packs = 1 + below(4)
     const wanted = Array.from({ length: below(60) }, () => Array.from({ length: [0, 1, 1, 1, 2, 3][below(6)] }, () =>
       at(below(packs), below(20) * 100 + below(2) * 5000, 32 + below(120), below(2) * below(400))))

@@ -30,6 +30,9 @@ const TOUCH_MS = 60_000
 /** A disk that takes less than a line of 50 MiB/s brings is not waited for. */
 const PATIENCE_MS_PER_MIB = 20
 const CLOSE_MS = 2000
+const MAX_AHEAD = 64 << 20
+/** Of the quota, which others use as well. */
+const AHEAD_SHARE = 1 / 8
 /** Longer files are not compared with their name here: whoever reads them does that. */
 const MAX_HASHED = 1 << 20
 /** What a stretch takes more than its length: parts of blocks, and its record. */
@@ -74,6 +77,16 @@ export class DiskCache {
     if (this.quota.over) return void this.quota.settle(), null
     if (this.#queue.put(name, kind, offset, bytes)) return null
     return this.#queue.room(bytes.length, bytes.length / (1 << 20) * PATIENCE_MS_PER_MIB).then(() => { this.#queue.put(name, kind, offset, bytes) })
+  }
+
+  /** How many bytes are sure to be here still when they are wanted a little later. */
+  get ahead(): number { return this.#failing || this.#isPaused || this.quota.over ? 0 : Math.min(MAX_AHEAD, this.quota.known * AHEAD_SHARE) }
+
+  /** As far as is known: is this stretch here, or on its way? */
+  has(name: string, offset: number, length: number): boolean {
+    const end = offset + length
+    const missing = this.packs.get(name)?.holes(offset, end) ?? [[offset, end]]
+    return missing.every(([from, to]) => this.#queue.has(name, from, to - from))
   }
 
   /** Bytes on their way. */

@@ -56,6 +56,9 @@ export class Quota {
   /** Nothing is to be written until there is room. */
   get over(): boolean { return this.#over }
 
+  /** as `max`, once it is known; before that 0 */
+  get known(): number { return this.#given ?? this.#max ?? 0 }
+
   /** @throws errors of node:fs */
   async max(): Promise<number> {
     if (this.#given !== null) return this.#given

@@ -73,10 +73,12 @@ export class WriteQueue {
     return true
   }
 
-  /** Bytes that are on their way, all in one piece. @returns false if they are not */
+  /** Are these bytes on their way, all in one piece? */
+  has(name: string, offset: number, length: number): boolean { return this.#find(name, offset, length) !== undefined }
+
+  /** @returns false if they are not on their way */
   read(name: string, offset: number, into: Buffer): boolean {
-    // The youngest: it may be there to replace an older one.
-    const write = this.#byName.get(name)?.findLast(write => write.offset <= offset && write.offset + write.length >= offset + into.length)
+    const write = this.#find(name, offset, into.length)
     if (write === undefined) return false
     let at = offset - write.offset
     for (let done = 0; done < into.length;) {
@@ -86,6 +88,11 @@ export class WriteQueue {
       at += copied
     }
     return true
+  }
+
+  /** The youngest: it may be there to replace an older one. */
+  #find(name: string, offset: number, length: number): Write | undefined {
+    return this.#byName.get(name)?.findLast(write => write.offset <= offset && write.offset + write.length >= offset + length)
   }
 
   /** Forget what has not been begun. */
