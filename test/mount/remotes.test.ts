@@ -26,7 +26,7 @@ if (mountTier(t)) {
   const exact = await place.repository({ name: 'exact' })
   weakenKey(exact)
   await exact.backup([original.dir])
-  const toolsSource = ToolsSource.make(place.path('for-tools'))
+  const toolsSource = ToolsSource.make(place.path('for-tools'), 10 * MIB)
   const forTools = await place.repository({ name: 'for-tools-repository' })
   weakenKey(forTools)
   const { summary } = await forTools.backup([toolsSource.dir])
