@@ -182,7 +182,7 @@ t.test('a single remote that is down', async t => {
   const dir = life.path('single')
   cpSync(life.repo.dir, join(dir, 'repository'), { recursive: true })
   const server = await Rclone.start(dir)
-  const mounted = await life.mount(life.repo, { env, globals: ['-r', `rest:${server.url}/repository/`, '--timeout', '2'] })
+  const mounted = await life.mount(life.repo, { env, globals: ['-r', `rest:${server.url}/repository/`, '--timeout', '2', '--limit-download', '100000'] })
   t.equal((await told(mounted)).code, 0)
   await server.stop()
   await eventually('it is noticed', async () => {
