@@ -21,7 +21,7 @@ let count = 0
 async function serve(t: { teardown(done: () => void): unknown }, { answer = { fine: true } as object, patienceMs = 60_000 } = {}): Promise<{ path: string, directory: string, asked: () => number }> {
   const directory = join(scratch, `run${count++}`)
   let asked = 0
-  const server = new StatusServer({ log: silentLogger, directory, patienceMs, answers: { status: async () => { asked++; return { status: answer } } } })
+  const server = new StatusServer({ log: silentLogger, directory, patienceMs, freshMs: 60_000, answers: { status: async () => { asked++; return { status: answer } } } })
   t.teardown(() => server.close())
   return { path: (await server.listen())!, directory, asked: () => asked }
 }
@@ -68,7 +68,7 @@ t.test('what is no question gets no answer', async t => {
 
 t.test('a client that never reads, or never speaks, is hung up on, and holds up nobody', async t => {
   const length = 8 << 20
-  const { path, asked } = await serve(t, { answer: { much: 'x'.repeat(length) }, patienceMs: 500 })
+  const { path, asked } = await serve(t, { answer: { much: 'x'.repeat(length) }, patienceMs: 3000 })
   const before = process.memoryUsage.rss()
   const stuck: Socket[] = []
   for (let n = 0; n < 10; n++) {
@@ -89,7 +89,7 @@ t.test('a client that never reads, or never speaks, is hung up on, and holds up 
 })
 
 t.test('more clients than a few are turned away', async t => {
-  const { path } = await serve(t, { patienceMs: 500 })
+  const { path } = await serve(t, { patienceMs: 3000 })
   const sockets = Array.from({ length: 40 }, () => connect(path).on('error', () => {}).resume())
   await eventually('some are closed at once', () => sockets.filter(socket => socket.destroyed).length >= 24)
   await eventually('and the rest in time', () => sockets.every(socket => socket.destroyed))

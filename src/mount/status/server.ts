@@ -17,8 +17,9 @@ export interface StatusServerOptions {
   readonly answers: Readonly<Record<string, () => Promise<object>>>
   readonly log: Logger
   readonly directory?: string
-  /** for tests */
+  /** for tests: see the constants */
   readonly patienceMs?: number
+  readonly freshMs?: number
 }
 
 /**
@@ -87,10 +88,10 @@ export class StatusServer {
     const request = parseRequest(line)
     if ('error' in request) return Promise.resolve(encodeLine(request))
     const { ask } = request
-    const { answers, log } = this.#options
+    const { answers, log, freshMs = FRESH_MS } = this.#options
     if (!Object.hasOwn(answers, ask)) return Promise.resolve(encodeLine({ error: 'that is not known here' }))
     const made = this.#made.get(ask)
-    if (made !== undefined && performance.now() - made.atMs < FRESH_MS) return made.line
+    if (made !== undefined && performance.now() - made.atMs < freshMs) return made.line
     const answer = answers[ask]().then(encodeLine, (error: unknown) => {
       log.error('cannot tell the status', { error })
       return encodeLine({ error: 'it cannot be told' })
