@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import { DaybookError } from '../errors.js'
+import { version } from '../util/version.js'
 import { isDaybook, mountAt, readMountTable } from './mount-table.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { raiseReadAhead } from './read-ahead-kb.js'
@@ -8,7 +9,6 @@ import { Incidents } from './status/incidents.js'
 import type { MountStatus, ProcessStatus } from './status/record.js'
 import type { StatusServer } from './status/server.js'
 import { unmountEntry } from './unmount.js'
-import { version } from '../util/version.js'
 
 /** What a mount process has to tell a person or a parent process. */
 export type MountEvent =
