@@ -22,6 +22,14 @@ export class CorruptError extends DaybookError {
   constructor(readonly file: string, readonly reason: string, options?: ErrorOptions) { super('ERR_CORRUPT', `corrupt ${file}: ${reason}`, undefined, options) }
 }
 
+/** What a log line says of an error to programs: its code, and which file of the repository is damaged, if that is it. */
+export function faultFields(error: unknown): { readonly code: string | undefined, readonly damaged?: string } {
+  let damaged: string | undefined
+  // The innermost one speaks of what is stored, those around it of what was to be made of it.
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause instanceof CorruptError) damaged = cause.file
+  return { code: (error as { code?: string } | null)?.code, ...damaged === undefined ? {} : { damaged } }
+}
+
 /** The system does not let this user read a file. Asking again does not help. */
 export class AccessError extends DaybookError {
   override readonly name = 'AccessError'

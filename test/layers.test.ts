@@ -32,7 +32,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   fuse: ['fs', 'format', ...PURE],
   mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'cache/open-cached', 'format', ...PURE],
   // Where a stored repository and a tree meet, and what opens the one before the other is loaded; the rest of the folder only knows the tree.
-  'mount/serve.ts': ['fuse', 'fs', 'repository', 'index', 'backend', 'format', ...PURE],
+  'mount/serve.ts': ['fuse', 'fs', 'repository', 'index', 'backend', 'cache/open-cached', 'format', ...PURE],
   'mount/opening.ts': ['repository', 'cache', 'backend', ...PURE],
   cli: ['mount', 'fuse', 'fs', ...VERBS, 'repository', 'index', 'cache', 'backend', 'crypto', 'format', ...PURE],
 }

@@ -1,11 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readManifest } from './bench-repo.js'
-import { daybookMounter, Mounted, resticMounter, stopAllMounts, type Mounter } from './mounted.js'
+import { makeFolders } from './folders.js'
+import { daybookMounter, Mounted, resticMounter, type Mounter } from './mounted.js'
 import { figure, table } from './table.js'
-import { dropCaches, killRunningSteps, StepError, timed } from './timed.js'
+import { dropCaches, StepError, timed } from './timed.js'
 
 const HELP = `usage: scripts/bench/memory [options]
 
@@ -44,15 +45,7 @@ const mounters: Record<string, Mounter> = {
   restic: resticMounter(values.restic ?? process.env.RESTIC ?? 'restic'), daybook: daybookMounter(values.daybook ?? join(PROJECT, 'bin/daybook')),
 }
 
-const caches = mkdtempSync(join(base, 'caches-'))
-const mountpoints = mkdtempSync('/dev/shm/daybook-bench-')
-process.on('exit', () => {
-  killRunningSteps()
-  stopAllMounts()
-  rmSync(caches, { recursive: true, force: true })
-  rmSync(mountpoints, { recursive: true, force: true })
-})
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
+const { caches, mountpoints } = makeFolders(base)
 
 const rows: string[][] = []
 let reached = true

@@ -5,10 +5,11 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readManifest, type Manifest } from './bench-repo.js'
-import { daybookMounter, Mounted, resticMounter, stopAllMounts, type Memory, type Mounter } from './mounted.js'
+import { makeFolders } from './folders.js'
+import { daybookMounter, Mounted, resticMounter, type Memory, type Mounter } from './mounted.js'
 import { ROWS, type Row } from './rows.js'
 import { figure, table } from './table.js'
-import { dropCaches, killRunningSteps, median, StepError, timed } from './timed.js'
+import { dropCaches, median, StepError, timed } from './timed.js'
 
 const HELP = `usage: scripts/bench/mount [options]
 
@@ -55,20 +56,7 @@ const suffix = Number(values.scale) === 1 ? '' : `-${Number(values.scale)}`
 const restic = values.restic ?? process.env.RESTIC ?? 'restic'
 const mounters: Record<string, Mounter> = { restic: resticMounter(restic), daybook: daybookMounter(values.daybook ?? join(PROJECT, 'bin/daybook')) }
 const systems = values.systems.split(',')
-const scratch = mkdtempSync('/dev/shm/daybook-bench-')
-// Caches lie where users have them, on the disk beside the repository: on tmpfs they could not be cold.
-const caches = mkdtempSync(join(base, 'caches-'))
-const mountpoints = join(scratch, 'mnt')
-mkdirSync(mountpoints)
-
-function cleanUp(): void {
-  killRunningSteps()
-  stopAllMounts()
-  rmSync(scratch, { recursive: true, force: true })
-  rmSync(caches, { recursive: true, force: true })
-}
-process.on('exit', cleanUp)
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
+const { scratch, caches, mountpoints } = makeFolders(base)
 
 function manifestOf(name: string): Manifest | null {
   const manifest = readManifest(join(base, name + suffix))

@@ -7,11 +7,12 @@ import { parseArgs } from 'node:util'
 import { readManifest } from './bench-repo.js'
 import type { ProxyCounts } from './delay-proxy.js'
 import { FarLink } from './far-link.js'
-import { daybookMounter, Mounted, resticMounter, stopAllMounts, type Memory, type Mounter } from './mounted.js'
+import { makeFolders } from './folders.js'
+import { daybookMounter, Mounted, resticMounter, type Memory, type Mounter } from './mounted.js'
 import { REMOTE_ROWS, type RemoteRow } from './remote-rows.js'
 import { SERVERS, type RemoteServer } from './remote-servers.js'
 import { figure, table } from './table.js'
-import { killRunningSteps, median, StepError } from './timed.js'
+import { median, StepError } from './timed.js'
 
 const HELP = `usage: scripts/bench/remote [options]
 
@@ -81,18 +82,7 @@ const links: Link[] = values.rate !== undefined
   ? values.rate.split(',').flatMap(rate => rtts.map(roundTripMs => ({ roundTripMs, rate: Number(rate) })))
   : [...rtts.map(roundTripMs => ({ roundTripMs, rate: 0 })), { roundTripMs: rtts[0], rate: DEFAULT_RATE }]
 
-const scratch = mkdtempSync('/dev/shm/daybook-bench-')
-const caches = mkdtempSync(join(base, 'caches-'))
-const mountpoints = join(scratch, 'mnt')
-mkdirSync(mountpoints)
-function cleanUp(): void {
-  killRunningSteps()
-  stopAllMounts()
-  rmSync(scratch, { recursive: true, force: true })
-  rmSync(caches, { recursive: true, force: true })
-}
-process.on('exit', cleanUp)
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1))
+const { scratch, caches, mountpoints } = makeFolders(base)
 
 function stop(message: string): never {
   console.error(message)

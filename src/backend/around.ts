@@ -1,4 +1,4 @@
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions, Replicas } from './backend.js'
+import type { FileInfo, FileType, Handle, LocationHealth, ReadBackend, ReadOptions, Replicas } from './backend.js'
 
 /** A backend around another one, doing the same to every request. */
 export abstract class AroundBackend implements ReadBackend {
@@ -8,6 +8,7 @@ export abstract class AroundBackend implements ReadBackend {
   get connections(): number { return this.inner.connections }
   get sources(): number { return this.inner.sources ?? 1 }
   get replicas(): Replicas | undefined { return this.inner.replicas }
+  health(): LocationHealth[] { return this.inner.health?.() ?? [] }
 
   list(type: Exclude<FileType, 'config'>, options: ReadOptions = {}): Promise<FileInfo[]> {
     return this.around(options, inner => this.inner.list(type, inner))

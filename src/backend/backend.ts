@@ -26,12 +26,16 @@ export interface ReadOptions {
   partial?: () => void
 }
 
-/** One location of a repository that has several, as `daybook status` and the counters show it. */
+/** A location of a repository, as `daybook status` and the counters show it. */
 export interface LocationHealth {
   /** holds no password */
   readonly location: string
-  /** down: left alone and probed; refused: it holds another repository */
+  /** down: it does not answer; where there are several, it is left alone and probed. refused: it holds another repository */
   readonly state: 'up' | 'down' | 'refused'
+  /** ms since 1970; null while it is up */
+  readonly sinceMs: number | null
+  /** the last request it did not answer, or not as it should; also one of long ago. Holds no password. */
+  readonly lastError: { readonly timeMs: number, readonly message: string } | null
   /** requests it answered, requests it failed to answer, and answers of others that overtook its own */
   readonly answers: number
   readonly failures: number
@@ -45,7 +49,6 @@ export interface LocationHealth {
 export interface Replicas {
   /** The repository has been opened: every location is to hold the same one. Those that do not are not used any more. Checked in the background. */
   check(isSame: (config: Buffer) => Promise<boolean>): void
-  health(): LocationHealth[]
 }
 
 /** What of the packs is close at hand, in a cache on disk: it can be had by readRanges() without a connection. */
@@ -75,6 +78,8 @@ export interface ReadBackend {
   readonly sources?: number
   /** there, if the repository has several locations */
   readonly replicas?: Replicas
+  /** Of each location, the preferred one first; [] of one of which nothing is known, as of a folder. */
+  health?(): LocationHealth[]
   /** Files of a type, in no order. A folder that is missing lists as empty. Names that are not 64 hex digits are left out. */
   list(type: Exclude<FileType, 'config'>, options?: ReadOptions): Promise<FileInfo[]>
   /** Exactly `length` bytes at `offset`. */

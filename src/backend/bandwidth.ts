@@ -1,6 +1,6 @@
 import { CorruptError } from '../errors.js'
 import { abortedError, throwIfAborted } from '../util/abort.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions, Replicas } from './backend.js'
+import type { FileInfo, FileType, Handle, LocationHealth, ReadBackend, ReadOptions, Replicas } from './backend.js'
 import { fileName } from './file-name.js'
 
 /** Of a quiet line, that much may be used at once: restic's limiter allows a second, too. */
@@ -29,6 +29,7 @@ export class BandwidthLimit implements ReadBackend {
   get connections(): number { return this.inner.connections }
   get sources(): number { return this.inner.sources ?? 1 }
   get replicas(): Replicas | undefined { return this.inner.replicas }
+  health(): LocationHealth[] { return this.inner.health?.() ?? [] }
 
   async list(type: Exclude<FileType, 'config'>, options: ReadOptions = {}): Promise<FileInfo[]> {
     await this.#share(0, options.signal)

@@ -47,6 +47,8 @@ export class ReplicaLocation {
   #checking = false
   readonly #abort = new AbortController()
   readonly #damaged = new Set<string>()
+  #downSinceMs: number | null = null
+  #lastError: LocationHealth['lastError'] = null
   #answers = 0
   #failures = 0
   #overtaken = 0
@@ -112,6 +114,7 @@ export class ReplicaLocation {
 
   failed(error: Error): void {
     this.#failures++
+    this.#lastError = { timeMs: Date.now(), message: error.message }
     this.#strike(() => error.message, REFUSALS.has(String((error.cause as { code?: unknown } | undefined)?.code)))
   }
 
@@ -125,7 +128,7 @@ export class ReplicaLocation {
     const file = fileName(handle)
     if (this.#damaged.has(file) || this.#damaged.size >= MAX_DAMAGED_NAMED) return
     this.#damaged.add(file)
-    this.#log.warn(`${file} is damaged at ${this.name}: ${reason}`, { location: this.name, file })
+    this.#log.warn(`${file} is damaged at ${this.name}: ${reason}`, { location: this.name, damaged: file })
   }
 
   /** See Replicas. */
@@ -135,7 +138,10 @@ export class ReplicaLocation {
   }
 
   health(): LocationHealth {
-    return { location: this.name, state: this.state, answers: this.#answers, failures: this.#failures, overtaken: this.#overtaken, missing: this.#missing, damaged: this.#damaged.size }
+    return {
+      location: this.name, state: this.state, sinceMs: this.#downSinceMs, lastError: this.#lastError,
+      answers: this.#answers, failures: this.#failures, overtaken: this.#overtaken, missing: this.#missing, damaged: this.#damaged.size,
+    }
   }
 
   async close(): Promise<void> {
@@ -151,6 +157,7 @@ export class ReplicaLocation {
     this.aliveAt = performance.now()
     if (this.state !== 'down') return
     this.state = 'up'
+    this.#downSinceMs = null
     if (this.#probe !== null) clearTimeout(this.#probe)
     this.#probe = null
     this.#log.info(`${this.name} is in use again`)
@@ -162,6 +169,7 @@ export class ReplicaLocation {
     if (this.state !== 'up' || !certain && this.#failuresInARow < FAILURES_UNTIL_DOWN || this.#abort.signal.aborted) return
     this.state = 'down'
     this.downSince = performance.now()
+    this.#downSinceMs = Date.now()
     this.#log.warn(`${reason()}; this location is left alone until it answers again`)
     this.#probeDelayMs = this.#firstProbeMs
     this.#probeLater()
@@ -208,7 +216,10 @@ export class ReplicaLocation {
 
   #refuse(): void {
     this.state = 'refused'
-    this.#log.error(`${this.name} holds another repository, or its config is damaged: it is not used`, { location: this.name })
+    const message = `${this.name} holds another repository, or its config is damaged: it is not used`
+    this.#downSinceMs = Date.now()
+    this.#lastError = { timeMs: this.#downSinceMs, message }
+    this.#log.error(message, { location: this.name })
   }
 }
 

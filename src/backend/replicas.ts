@@ -3,6 +3,7 @@ import { throwIfAborted } from '../util/abort.js'
 import type { Logger } from '../util/log.js'
 import { Answers } from './answers.js'
 import type { FileInfo, FileType, Handle, LocationHealth, Range, ReadBackend, ReadOptions, Replicas } from './backend.js'
+import { fileName } from './file-name.js'
 import { firstGood, NoneGood } from './first-good.js'
 import { Hedges } from './hedges.js'
 import { holdsNothing, isDamage, isUnreachable, ReplicaLocation } from './replica-location.js'
@@ -156,7 +157,7 @@ export class ReplicaBackend implements ReadBackend, Replicas {
         throwIfAborted(signal)
       }
     }
-    throw this.#verdict(failures, wrong)
+    throw this.#verdict(handle, failures, wrong)
   }
 
   /** When to ask the next one as well, once: after what such reads take mostly, as long as the share of hedged ones is small. */
@@ -179,13 +180,13 @@ export class ReplicaBackend implements ReadBackend, Replicas {
   }
 
   /** Why there is no good answer. Where one that failed just now may have had it, that is what counts: it may soon. */
-  #verdict(failures: ReadonlyMap<ReplicaLocation, Error>, wrong: readonly number[]): Error {
+  #verdict(handle: Handle, failures: ReadonlyMap<ReplicaLocation, Error>, wrong: readonly number[]): Error {
     const errors = [...failures.values()]
-    const damage = errors.find(isDamage) ?? (wrong.length > 0 ? new CorruptError('what is stored', 'its bytes are wrong, and no other location has them') : undefined)
+    const damage = errors.find(isDamage) ?? (wrong.length > 0 ? new CorruptError(fileName(handle), 'its bytes are wrong, and no other location has them') : undefined)
     const passing = [...failures].filter(([, error]) => isUnreachable(error) && retryable(error))
     if (damage !== undefined) {
       const recent = passing.find(([place]) => place.state === 'up' || performance.now() - place.downSince < GRACE_MS)
-      return recent === undefined ? damage : new DamagedForNow(damage, recent[1])
+      return recent === undefined ? damage : new DamagedForNow(handle, damage, recent[1])
     }
     const missing = failures.get(this.#main)
     if (missing instanceof NotFoundError && !passing.some(([place]) => place.state === 'up')) return missing
@@ -245,8 +246,8 @@ export class ReplicaBackend implements ReadBackend, Replicas {
 
 /** Damaged where it can be read, while a location that may have it whole does not answer: it may soon. */
 class DamagedForNow extends CorruptError {
-  constructor(damage: Error, outage: Error) {
-    super(damage instanceof CorruptError ? damage.file : 'what is stored', `${damage instanceof CorruptError ? damage.reason : damage.message}; ${outage.message}`, { cause: damage })
+  constructor(handle: Handle, damage: Error, outage: Error) {
+    super(damage instanceof CorruptError ? damage.file : fileName(handle), `${damage instanceof CorruptError ? damage.reason : damage.message}; ${outage.message}`, { cause: damage })
   }
 
   override get retryable(): boolean { return true }

@@ -3,7 +3,7 @@ import { abortedError, throwIfAborted } from '../util/abort.js'
 import { silentLogger, type Logger } from '../util/log.js'
 import { AroundBackend } from './around.js'
 import { MAX_TIMER_MS, seconds } from './attempt.js'
-import type { ReadBackend, ReadOptions } from './backend.js'
+import type { LocationHealth, ReadBackend, ReadOptions } from './backend.js'
 
 export interface RetryOptions {
   /** a remote from which nothing has come for that long is given up; Infinity: never */
@@ -46,6 +46,10 @@ export class RetryBackend extends AroundBackend {
   /** given up, and silent since */
   #dead = false
   #closed = false
+  #downSinceMs: number | null = null
+  #lastError: LocationHealth['lastError'] = null
+  #answers = 0
+  #failures = 0
   readonly #watches = new Set<Watch>()
 
   constructor(inner: ReadBackend, { timeoutMs, log = silentLogger, random = Math.random }: RetryOptions) {
@@ -78,8 +82,10 @@ export class RetryBackend extends AroundBackend {
         try {
           const result = await watch.race(request({ ...options, signal: watch.signal, idleMs, alive }))
           this.#answered()
+          this.#up()
           return result
         } catch (error) {
+          this.#note(error, options.signal)
           if (watch.ended || !(error instanceof DaybookError) || !error.retryable) throw error
           watch.reason = error
           // It began to fail when something came last; while it waited for its turn it did not fail.
@@ -95,8 +101,9 @@ export class RetryBackend extends AroundBackend {
       if (options.signal?.aborted || this.#closed) throw abortedError(options.signal)
       if (error instanceof DaybookError && !error.retryable) this.#answered()
       else if (performance.now() - this.#aliveAt >= timeoutMs) this.#dead = true
-      if (watch.ended) throw watch.reason ?? this.#silent()
-      throw error
+      if (!watch.ended) throw error
+      this.#note(watch.reason ?? this.#silent(), options.signal)
+      throw watch.reason ?? this.#silent()
     } finally {
       watch.close()
       this.#watches.delete(watch)
@@ -108,6 +115,31 @@ export class RetryBackend extends AroundBackend {
     this.#closed = true
     for (const watch of this.#watches) watch.finish(abortedError())
     await super.close()
+  }
+
+  /** Where there are several locations behind it, theirs. */
+  override health(): LocationHealth[] {
+    const inner = super.health()
+    if (inner.length > 0) return inner
+    return [{
+      location: this.location, state: this.#downSinceMs === null ? 'up' : 'down', sinceMs: this.#downSinceMs, lastError: this.#lastError,
+      answers: this.#answers, failures: this.#failures, overtaken: 0, missing: 0, damaged: 0,
+    }]
+  }
+
+  #up(): void {
+    this.#answers++
+    this.#downSinceMs = null
+  }
+
+  /** What an error says of the location: one that answers has answered, whatever it said of the file. One that must not be used may as well be away. */
+  #note(error: unknown, signal: AbortSignal | undefined): void {
+    if (signal?.aborted || this.#closed || !(error instanceof DaybookError) || error.code === 'ERR_ABORTED') return
+    if (error.code !== 'ERR_UNREACHABLE') return this.#up()
+    const timeMs = Date.now()
+    this.#failures++
+    this.#downSinceMs ??= timeMs
+    this.#lastError = { timeMs, message: error.message }
   }
 
   #patienceMs(error: Error, timeoutMs: number): number {

@@ -1,4 +1,4 @@
-import type { FileInfo, FileType, Handle, Near, Range, ReadBackend, ReadOptions, Replicas } from '../backend/backend.js'
+import type { FileInfo, FileType, Handle, LocationHealth, Near, Range, ReadBackend, ReadOptions, Replicas } from '../backend/backend.js'
 import { fileName } from '../backend/file-name.js'
 import { CorruptError } from '../errors.js'
 import { raceAbort, throwIfAborted } from '../util/abort.js'
@@ -66,6 +66,12 @@ export class CachedBackend implements ReadBackend {
   get connections(): number { return this.#inner.connections }
   get sources(): number { return (this.#inner.sources ?? 1) + 1 }
   get replicas(): Replicas | undefined { return this.#inner.replicas }
+  health(): LocationHealth[] { return this.#inner.health?.() ?? [] }
+
+  async diskUse(): Promise<{ usedBytes: number | null, maxBytes: number | null }> {
+    const { quota, keepsPacks } = this.#disk
+    return { usedBytes: await quota.usage(), maxBytes: keepsPacks ? await quota.max().catch(() => null) : 0 }
+  }
 
   /** The remote answers, after it was done without. */
   onBack(listener: () => void): void { this.#remembered.onBack(listener) }

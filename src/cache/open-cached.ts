@@ -32,6 +32,8 @@ export interface Locations {
 export interface MaybeAway extends ReadBackend {
   /** Called when a remote that was done without answers. */
   onBack?(listener: () => void): void
+  /** Bytes of the disk cache, which others may share; null: not known. Never rejects. */
+  diskUse?(): Promise<{ readonly usedBytes: number | null, readonly maxBytes: number | null }>
 }
 
 /**

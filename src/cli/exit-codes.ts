@@ -2,7 +2,7 @@ import type { ErrorCode } from '../errors.js'
 import { BusyError } from '../mount/unmount.js'
 
 /** What commands exit with. 10, 12 and 130 mean what they mean in restic (its "Scripting" chapter), so that its scripts can be kept. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, noRepository: 10, wrongPassword: 12, cancelled: 130, brokenPipe: 141 } as const
+export const EXIT = { ok: 0, failure: 1, usage: 2, unwell: 3, noMount: 4, noRepository: 10, wrongPassword: 12, cancelled: 130, brokenPipe: 141 } as const
 
 const EXIT_OF = {
   ERR_NOT_FOUND: EXIT.failure,
@@ -30,3 +30,11 @@ Exit codes:
   10   there is no repository
   12   wrong password
   130  cancelled (SIGINT, SIGTERM)`
+
+export const STATUS_EXIT_CODES_HELP = `
+Exit codes:
+  0    all is well
+  1    failed
+  2    the command line, or what it names, is wrong
+  3    something is wrong: a location is down, something was found damaged, or a mount's process is dead or hangs
+  4    there is no such mount, or none at all`

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { Command, Option } from 'commander'
 import { LAYOUTS } from '../mount/options.js'
-import { EXIT_CODES_HELP } from './exit-codes.js'
+import { version } from '../util/version.js'
+import { EXIT_CODES_HELP, STATUS_EXIT_CODES_HELP } from './exit-codes.js'
 import type { GlobalOptions } from './global-options.js'
 
 /**
@@ -101,6 +101,24 @@ Examples:
   daybook -r /srv/restic ls -R -0 4bba301e:/etc | xargs -0 -n1 echo
 ${EXIT_CODES_HELP}`)
 
+  program.command('status').argument('[mountpoint]', 'this one only')
+    .summary('see how the mounts are')
+    .description('Show what the mounts of this user have to say: their snapshots, the disk cache, which locations answer, and what was found damaged.')
+    .action(run(async (options, mountpoint?: string) => (await import('./status.js')).statusCommand(options, mountpoint)))
+    .addHelpText('after', `
+Mounts are asked at sockets in /run/daybook (root) or $XDG_RUNTIME_DIR/daybook; $DAYBOOK_RUNTIME_DIR names another directory, for \`mount\` and \`status\`.
+
+With --json, one object: "ok" and "mounts". Of each mount: mountpoint, state (serving, leaving; dead, hung: its process has died or hangs; silent: it cannot be
+asked), and, where it could be asked: ok, pid, version, repository, since, snapshots, newest {name, time}, cache {used_bytes, max_bytes},
+locations [{location, state (up, down, refused), since, last_error {time, message}, answers, failures, overtaken, missing, damaged}],
+damage {count, last [{file, location, reason, time, times}]}, errors {CODE: count}. What is not known is null; times are RFC 3339; fields may be added.
+
+Examples:
+  daybook status
+  daybook status ~/backup
+  daybook status --json | jq '.mounts[] | select(.ok | not)'
+${STATUS_EXIT_CODES_HELP}`)
+
   program.command('doctor')
     .summary('see whether this machine can mount')
     .description('Look at what a mount needs on this machine, and say how to mend what is missing. Exits with 1 if a mount cannot work.')
@@ -148,10 +166,5 @@ function addFilters(command: Command): void {
 }
 
 function collect(value: string, previous: string[] = []): string[] { return [...previous, value] }
-
-function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
-  return version
-}
 
 export type { GlobalOptions }

@@ -10,6 +10,15 @@ export function localTime(ms: number): string {
   return `${String(date.getFullYear()).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
 }
 
+const UNITS = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000], ['second', 1000]] as const
+
+/** "3 hours": how long, in whole units of one kind */
+export function duration(ms: number): string {
+  const [unit, length] = UNITS.find(([, length]) => ms >= 2 * length) ?? UNITS[UNITS.length - 1]
+  const count = Math.max(0, Math.floor(ms / length))
+  return `${count} ${unit}${count === 1 ? '' : 's'}`
+}
+
 /** A time that no calendar holds is shown as `date -d` takes it: @seconds. */
 export function localFileTime([seconds]: Time): string {
   return inCalendar(seconds) ? localTime(Number(seconds) * 1000) : `@${seconds}`

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { openCached, type MaybeAway } from '../cache/open-cached.js'
+import { faultFields } from '../errors.js'
 import { openRepository } from '../repository/open.js'
 import { Prefetch } from '../repository/prefetch.js'
 import type { Repository } from '../repository/repository.js'
@@ -26,7 +27,7 @@ export function beginOpening({ repository: access, cacheDir, diskCache, log }: P
   const repository = (async () => {
     const prefetch = new Prefetch(await backend, { signal })
     const password = await access.password()
-    return openRepository(await backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged: error => log.warn(error.message) }).finally(() => password.fill(0))
+    return openRepository(await backend, password, { prefetch, keyHint: access.keyHint, signal, onDamaged: error => log.warn(error.message, faultFields(error)) }).finally(() => password.fill(0))
   })()
   // whoever starts the mount hears of it
   repository.catch(() => {})

@@ -2,6 +2,7 @@ import type { Location } from '../backend/location.js'
 import type { BackendOptions } from '../backend/options.js'
 import type { DiskCacheSettings } from '../cache/open-cached.js'
 import type { Logger } from '../util/log.js'
+import type { MountStatus } from './status/record.js'
 
 /** Where the repository is and how to open it. */
 export interface RepositoryAccess {
@@ -66,6 +67,8 @@ export interface RunningMount {
   /** End at once: what is open gets EIO, everything is freed. */
   stop(): Promise<void>
   summary(): { snapshots: number, newest: string | null }
+  /** Never waits for a remote. */
+  status(): Promise<Omit<MountStatus, 'state' | 'damage' | 'errors'>>
   /** counters for SIGUSR1 */
   stats?(): Record<string, number>
 }

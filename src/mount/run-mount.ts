@@ -1,9 +1,13 @@
 import { statfs } from 'node:fs/promises'
 import { DaybookError } from '../errors.js'
+import { version } from '../util/version.js'
 import { isDaybook, mountAt, readMountTable } from './mount-table.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { raiseReadAhead } from './read-ahead-kb.js'
 import { handleSignals, exitCodes } from './signals.js'
+import { Incidents } from './status/incidents.js'
+import type { MountStatus, ProcessStatus } from './status/record.js'
+import type { StatusServer } from './status/server.js'
 import { unmountEntry } from './unmount.js'
 
 /** What a mount process has to tell a person or a parent process. */
@@ -22,20 +26,34 @@ export type MountEvent =
  * @throws what startMount throws, before 'ready' only
  */
 export async function runMount(options: MountOptions, tell: (event: MountEvent) => void): Promise<number> {
-  const { log, mountpoint } = options
+  const { mountpoint } = options
+  const incidents = new Incidents(options.repository.location.display)
+  const log = incidents.listen(options.log)
+  const heard = { ...options, log }
   let running: RunningMount | null = null
-  const unguard = guardAgainstCrashes(options, () => running)
+  let isLeaving = false
+  const unguard = guardAgainstCrashes(heard, () => running)
   const signals = handleSignals({
     log, early: () => leaveBeforeReady(mountpoint),
-    leaving: signal => tell({ type: 'leaving', mountpoint, signal }), busy: () => tell({ type: 'busy', mountpoint }),
+    leaving: signal => tell({ type: 'leaving', mountpoint, signal }),
+    busy() {
+      isLeaving = true
+      tell({ type: 'busy', mountpoint })
+    },
   })
+  let status: StatusServer | null = null
   try {
     const { native } = await import('../native.js')
     native.forbidCoreDumps()
-    const opening = (await import('./opening.js')).beginOpening(options)
-    const { startMount } = await import('./serve.js')
-    const mount: RunningMount = running = await startMount(options, opening)
+    const opening = (await import('./opening.js')).beginOpening(heard)
+    const [{ startMount }, { StatusServer }] = await Promise.all([import('./serve.js'), import('./status/server.js')])
+    const mount: RunningMount = running = await startMount(heard, opening)
     signals.serving(mount)
+    const since = new Date().toISOString()
+    const ofMount = async (): Promise<MountStatus> => ({ state: isLeaving ? 'leaving' : 'serving', ...await mount.status(), damage: incidents.damage, errors: incidents.errors })
+    const ofProcess = async (): Promise<ProcessStatus> => ({ pid: process.pid, version: version(), since, mounts: [await ofMount()] })
+    status = new StatusServer({ answers: { status: async () => ({ status: await ofProcess() }) }, log })
+    await status.listen()
     // Answered by ourselves, once the kernel and we have agreed on a protocol (FUSE_INIT): only then does it really work, and only then is the
     // read-ahead of the kernel's choosing set, which would undo ours.
     await statfs(mountpoint).catch(() => {})
@@ -46,6 +64,7 @@ export async function runMount(options: MountOptions, tell: (event: MountEvent) 
     tell({ type: 'ended', mountpoint, errno })
     return signals.exitCode() ?? (errno === 0 ? 0 : exitCodes.failure)
   } finally {
+    status?.close()
     signals.release()
     unguard()
   }

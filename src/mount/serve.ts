@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
-import type { ReadBackend } from '../backend/backend.js'
-import { DaybookError } from '../errors.js'
+import type { LocationHealth } from '../backend/backend.js'
+import type { MaybeAway } from '../cache/open-cached.js'
+import { DaybookError, faultFields } from '../errors.js'
 import { RowsFlag } from '../format/tree-rows.js'
 import type { Snapshot } from '../format/snapshot.js'
 import { FileSystem } from '../fs/file-system.js'
@@ -18,6 +19,7 @@ import { guard } from './guard.js'
 import { beginOpening, type Opening } from './opening.js'
 import type { MountOptions, RunningMount } from './options.js'
 import { SnapshotRoots } from './snapshot-roots.js'
+import type { MountStatus } from './status/record.js'
 import { mountAt, readMountTable } from './mount-table.js'
 import { unmountEntry } from './unmount.js'
 import { viewOf } from './view.js'
@@ -70,7 +72,10 @@ class Mount implements RunningMount {
   #indexLoaded: Promise<unknown> = Promise.resolve()
   #indexIsLoaded = false
   #index!: LocalIndex
-  #backend: ReadBackend | null = null
+  #backend!: MaybeAway
+  readonly #sinceMs = Date.now()
+  /** the last look at the repository, where it failed, and since when they do */
+  #lookFailure: { readonly sinceMs: number, readonly lastError: NonNullable<LocationHealth['lastError']> } | null = null
   /** when unexplained blobs were last searched for; performance.now() */
   #searched = -Infinity
   #refreshing: Promise<void> | null = null
@@ -140,7 +145,7 @@ class Mount implements RunningMount {
     trees.onFlagsKnown(absent)
     trees.onFlags(absent)
     void this.#indexLoaded.then(() => this.#indexChanged()).catch(() => {})
-    const look = () => void this.refresh().catch((error: Error) => log.warn(`cannot look for new snapshots: ${error.message}`))
+    const look = () => void this.refresh().catch((error: Error) => log.warn(`cannot look for new snapshots: ${error.message}`, faultFields(error)))
     backend.onBack?.(() => {
       look()
       void trees.fillInBackground().catch(() => {})
@@ -152,7 +157,13 @@ class Mount implements RunningMount {
   }
 
   refresh(): Promise<void> {
-    return this.#refreshing ??= this.#refresh().finally(() => { this.#refreshing = null })
+    return this.#refreshing ??= this.#refresh().then(() => { this.#lookFailure = null }, (error: DaybookError) => {
+      if (error.code === 'ERR_UNREACHABLE') {
+        const timeMs = Date.now()
+        this.#lookFailure = { sinceMs: this.#lookFailure?.sinceMs ?? timeMs, lastError: { timeMs, message: error.message } }
+      }
+      throw error
+    }).finally(() => { this.#refreshing = null })
   }
 
   async #refresh(): Promise<void> {
@@ -260,8 +271,31 @@ class Mount implements RunningMount {
   summary(): { snapshots: number, newest: string | null } { return { snapshots: this.#snapshots.length, newest: this.#newest } }
   stats(): Record<string, number> { return { ...this.#transport.stats(), ...this.#locationStats() } }
 
+  async status(): Promise<Omit<MountStatus, 'state' | 'damage' | 'errors'>> {
+    const newest = this.#snapshots.at(-1)
+    const use = await this.#backend.diskUse?.() ?? null
+    return {
+      mountpoint: this.mountpoint, repository: this.#options.repository.location.display, since: iso(this.#sinceMs),
+      snapshots: this.#snapshots.length, newest: newest === undefined ? null : { name: this.#newest ?? newest.time, time: iso(newest.timeMs) },
+      cache: use === null ? null : { used_bytes: use.usedBytes, max_bytes: use.maxBytes },
+      locations: this.#health().map(({ sinceMs, lastError, ...rest }) => ({
+        ...rest, since: sinceMs === null ? null : iso(sinceMs), last_error: lastError === null ? null : { time: iso(lastError.timeMs), message: lastError.message },
+      })),
+    }
+  }
+
+  /** A folder keeps no account of itself: whether the last look at it went well has to do. */
+  #health(): LocationHealth[] {
+    const health = this.#backend.health?.() ?? []
+    const failure = this.#lookFailure
+    return health.length > 0 ? health : [{
+      location: this.#options.repository.location.display, state: failure === null ? 'up' : 'down', sinceMs: failure?.sinceMs ?? null, lastError: failure?.lastError ?? null,
+      answers: 0, failures: 0, overtaken: 0, missing: 0, damaged: 0,
+    }]
+  }
+
   #locationStats(): Record<string, number> {
-    const counters = (this.#backend?.replicas?.health() ?? []).flatMap(({ location: _, state, ...counts }, i) =>
+    const counters = this.#health().flatMap(({ location: _, state, sinceMs: _since, lastError: _error, ...counts }, i) =>
       Object.entries({ up: state === 'up' ? 1 : 0, ...counts }).map(([name, count]) => [`location${i + 1}.${name}`, count] as const))
     return Object.fromEntries(counters)
   }
@@ -285,3 +319,5 @@ function usageOf(snapshots: readonly Snapshot[]): { bytes: number, files: number
   const count = (value: unknown) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0
   return { bytes: count(summary?.total_bytes_processed), files: count(summary?.total_files_processed) }
 }
+
+function iso(ms: number): string { return new Date(ms).toISOString() }

@@ -55,5 +55,7 @@ export function decodeEntries(locations: readonly BlobLocation[], start: number)
 
 /** @param title 'blob <id>' or 'tree <id>' */
 export function decodeFailure(title: string, location: BlobLocation, index: Pick<LocalIndex, 'packName'>, code: number): CorruptError {
-  return new CorruptError(title, `${DECODE_REASONS[code] ?? `decoding failed (${code})`} (at ${location.offset} in pack ${index.packName(location.pack)})`)
+  const reason = DECODE_REASONS[code] ?? `decoding failed (${code})`
+  const pack = `pack ${index.packName(location.pack)}`
+  return new CorruptError(title, `${reason} (at ${location.offset} in ${pack})`, { cause: new CorruptError(pack, reason) })
 }

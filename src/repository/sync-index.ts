@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { FileInfo } from '../backend/backend.js'
-import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
+import { CorruptError, DaybookError, faultFields, NotFoundError } from '../errors.js'
 import { compareSnapshots, decodeSnapshot } from '../format/snapshot.js'
 import type { Snapshot } from '../format/snapshot.js'
 import type { LocalIndex } from '../index/index.js'
@@ -271,7 +271,7 @@ export class IndexSync {
   #report(error: DaybookError, file = error.message): void {
     if (this.#reported.has(file)) return
     this.#reported.add(file)
-    this.#log.warn(error.message)
+    this.#log.warn(error.message, faultFields(error))
     this.#onDamaged(error)
   }
 

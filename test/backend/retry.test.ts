@@ -42,6 +42,23 @@ t.test('a remote that fails is given up after the time set, with its own words',
   t.ok(backend.calls.length > 1 && backend.calls.length < 6, `${backend.calls.length} tries`)
 })
 
+t.test('its health: down from the first request that is not answered to the first that is, whatever the answer', async t => {
+  const backend = faulty([{ kind: 'fail', error: unreachable('ECONNRESET') }])
+  const retry = new RetryBackend(backend, { timeoutMs: 300, random: () => 0 })
+  t.match(retry.health(), [{ state: 'up', sinceMs: null, lastError: null, answers: 0, failures: 0 }])
+  const before = Date.now()
+  await t.rejects(retry.read(PACK, 0, 1), { message: 'down' })
+  const [{ state, sinceMs, lastError }] = retry.health()
+  t.equal(state, 'down')
+  t.ok(sinceMs! >= before && sinceMs! <= lastError!.timeMs)
+  t.equal(lastError!.message, 'down')
+  await t.rejects(retry.read(PACK, 0, 1), { message: 'down' })
+  t.equal(retry.health()[0].sinceMs, sinceMs, 'since the first one')
+  backend.faults = []
+  await t.rejects(retry.stat({ type: 'data', name: 'ab'.repeat(32) }), { code: 'ERR_NOT_FOUND' })
+  t.match(retry.health(), [{ state: 'up', sinceMs: null, lastError: { message: 'down' }, answers: 1 }], 'a file that is not there is an answer')
+})
+
 t.test('pauses double, up to a bound, and differ at random', async t => {
   const times: number[] = []
   const inner = new Proxy(faulty([]), { get: (target, key) => key === 'stat' ? async () => { times.push(performance.now()); throw unreachable('ECONNRESET') } : Reflect.get(target, key, target) as unknown }) as ReadBackend

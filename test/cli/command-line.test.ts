@@ -21,7 +21,7 @@ t.test('help is everywhere, with examples, on standard output', async t => {
   t.equal(top.code, 0)
   t.match(top.out, /Exit codes:/)
   t.equal(top.err, '')
-  for (const command of ['mount', 'unmount', 'snapshots', 'ls', 'doctor']) {
+  for (const command of ['mount', 'unmount', 'snapshots', 'ls', 'status', 'doctor']) {
     t.match(top.out, new RegExp(`^  ${command}\\b`, 'm'), `${command} is listed`)
     for (const args of [[command, '--help'], ['help', command], [command, '-h']]) {
       const { code, out } = await cli(args)

@@ -17,7 +17,7 @@ if (mountTier(t)) await main()
 async function main(): Promise<void> {
   const place = new MountCase(t, 'di')
   const source = place.path('s')
-  makeEveryKind(source, { large: false, sparseLength: 0, crowd: 300, depth: 10 })
+  makeEveryKind(source, { largeLength: 0, sparseLength: 0, crowd: 300, depth: 10 })
   const wanted = digest(source)
   const restics = findRestics(), newest = newestRestic()!
   let count = 0

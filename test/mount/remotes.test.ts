@@ -1,65 +1,67 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { randomBytes, textBytes } from '../fixtures/bytes.js'
-import { Ceph, lackOfCeph } from '../fixtures/ceph.js'
+import { MIB } from '../fixtures/every-kind.js'
+import { exactness, Original } from '../fixtures/exactness.js'
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import { daybook, mount } from '../fixtures/mount-process.js'
-import { hasRclone, Rclone } from '../fixtures/rclone.js'
+import { environment, mountOptions, REMOTES, type Reach } from '../fixtures/remotes.js'
 import { newestRestic, ResticRepository } from '../fixtures/restic.js'
 import { output, run } from '../fixtures/run.js'
-import { hasSshd, Sshd } from '../fixtures/sshd.js'
 import { tier } from '../fixtures/tiers.js'
+import { tools, ToolsSource } from '../fixtures/tools.js'
+import { weakenKey } from '../fixtures/weak-key.js'
 
-// restic writes a repository to a real server of each kind; daybook lists it, mounts it, and what is copied out of the mount is what was backed up.
-t.setTimeout(300_000)
-
-/** A repository as restic reaches it, and what daybook has to be told besides. */
-interface Remote { readonly location: string, readonly env?: NodeJS.ProcessEnv, readonly resticArgs?: string[], readonly daybookArgs?: string[] }
+// restic writes a repository to a real server of each kind; daybook lists it, mounts it, and what is copied out of the mount is what was backed up. Then
+// what exactness.test.ts and tools.test.ts show of local repositories is shown through each of them.
+t.setTimeout(900_000)
 
 if (mountTier(t)) {
   const place = new MountCase(t, 'remotes')
   const source = place.path('source')
   makeSource(source)
+  // Made by the newest restic; what the others write differently is no matter of where it lies. Less of everything that is merely much.
+  const original = await Original.make(place.path('every-kind'), { largeLength: 30 * MIB, sparseLength: 1200 * MIB, crowd: 5000, depth: 40 })
+  const exact = await place.repository({ name: 'exact' })
+  weakenKey(exact)
+  await exact.backup([original.dir])
+  const toolsSource = ToolsSource.make(place.path('for-tools'), 10 * MIB)
+  const forTools = await place.repository({ name: 'for-tools-repository' })
+  weakenKey(forTools)
+  const { summary } = await forTools.backup([toolsSource.dir])
 
-  // Each server is started inside of a test: tap takes a file for finished when nothing runs while it waits.
-  await t.test('rest', async t => {
-    if (!tier(t, 'rclone', hasRclone() || 'no rclone')) return
-    const server = await Rclone.start(place.path('rclone'), { user: 'anna', password: 'secret' })
-    t.teardown(() => server.stop())
-    const { host } = new URL(server.url)
-    await t.test('user and password in the location', t => judge(t, place, source, { location: `rest:http://anna:secret@${host}/repository/` }))
-    await t.test('and in the environment', t => judge(t, place, source, {
-      location: `rest:http://${host}/another/`, env: { RESTIC_REST_USERNAME: 'anna', RESTIC_REST_PASSWORD: 'secret' },
-    }))
-  })
-
-  await t.test('sftp', async t => {
-    if (!tier(t, 'sshd', hasSshd() || 'no sshd, or not root')) return
-    const dir = place.path('sshd')
-    const server = await Sshd.start(dir)
-    t.teardown(() => server.stop())
-    const knownHosts = join(dir, 'known_hosts')
-    writeFileSync(knownHosts, `[127.0.0.1]:${server.port} ${readFileSync(join(dir, 'host.pub'), 'utf8')}`)
-    const config = join(dir, 'with_known_hosts')
-    writeFileSync(config, `${readFileSync(server.config, 'utf8').replace(/(StrictHostKeyChecking|UserKnownHostsFile).*/g, '')}\nUserKnownHostsFile ${knownHosts}\n`)
-    await judge(t, place, source, {
-      location: `sftp:backup:${place.path('over-sftp')}`, daybookArgs: ['-o', `sftp.args=-F ${config}`],
-      resticArgs: ['-o', `sftp.command=ssh -F ${config} backup -s sftp`], // older ones do not know sftp.args
+  for (const remote of REMOTES) {
+    // Each server is started inside of a test: tap takes a file for finished when nothing runs while it waits.
+    await t.test(remote.name, async t => {
+      if (!tier(t, remote.tier, remote.lack)) return
+      const server = await remote.start(place.path(remote.name))
+      t.teardown(() => server.stop())
+      await t.test('what restic writes', t => judge(t, place, source, server.at('repository')))
+      if (remote.name === 'rest') await t.test('user and password in the environment', t => judge(t, place, source, withoutPassword(server.at('another'))))
+      await t.test('exactness', async t => {
+        const place = new MountCase(t, 'dr')
+        const reached = mountOptions(await server.take(exact.dir))
+        await exactness(t, original, { restic: exact.restic, mount: cacheDir => place.mount(exact, { ...reached, cacheDir }), cacheDir: place.path('cache') })
+      })
+      await t.test('tools', async t => {
+        const place = new MountCase(t, 'dr')
+        const reached = mountOptions(await server.take(forTools.dir))
+        await tools(t, { place, source: toolsSource, files: summary['files_new'], mount: options => place.mount(forTools, { ...reached, ...options }) })
+      })
     })
-  })
-
-  await t.test('s3', async t => {
-    if (!tier(t, 'ceph', lackOfCeph)) return
-    const ceph = await Ceph.start(place.path('ceph'))
-    t.teardown(() => ceph.stop())
-    await judge(t, place, source, { location: `s3:${ceph.endpoint}/backups/of/somebody`, env: ceph.env })
-  })
+  }
 }
 
-async function judge(t: Test, place: MountCase, source: string, { location, env = {}, resticArgs = [], daybookArgs = [] }: Remote): Promise<void> {
+function withoutPassword({ location }: Reach): Reach {
+  const [, user, password] = /\/\/(.*):(.*)@/.exec(location)!
+  return { location: location.replace(`${user}:${password}@`, ''), env: { RESTIC_REST_USERNAME: user, RESTIC_REST_PASSWORD: password } }
+}
+
+async function judge(t: Test, place: MountCase, source: string, reach: Reach): Promise<void> {
+  const { location, resticArgs = [], daybookArgs = [] } = reach
   const repository = new ResticRepository(newestRestic()!, place.path('unused'))
-  const settings = { env: { ...repository.env, RESTIC_REPOSITORY: location, RESTIC_CACHE_DIR: place.path('restic-cache'), ...env } }
+  const settings = { env: { ...environment(repository, reach), RESTIC_CACHE_DIR: place.path('restic-cache') } }
   const restic = (...args: string[]) => output(repository.restic.path, [...resticArgs, ...args], settings)
   const cacheDir = place.path(`cache-${location.replace(/\W/g, '')}`)
   const say = async (...args: string[]) => (await output(daybook, [...daybookArgs, '-r', location, '--cache-dir', cacheDir, ...args], settings)).toString()
@@ -83,7 +85,7 @@ async function judge(t: Test, place: MountCase, source: string, { location, env 
     await t.test(daemon ? 'mounted in the background' : 'mounted', async t => {
       const dir = place.path(`mnt-${cacheDir.length}-${daemon}-${Math.random().toString(36).slice(2)}`)
       const copy = place.path(`copy-${Math.random().toString(36).slice(2)}`)
-      const mounted = daemon ? null : await mount(repository, { dir, cacheDir, globals: [...daybookArgs, '-r', location], env })
+      const mounted = daemon ? null : await mount(repository, { dir, cacheDir, ...mountOptions(reach) })
       if (daemon) {
         await output('mkdir', [dir])
         await say('mount', '--daemon', '--log-file', place.path('log'), dir)

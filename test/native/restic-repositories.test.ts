@@ -20,7 +20,7 @@ t.test('what restic wrote', async t => {
   if (!tier(t, 'restic', available)) return
   const scratch = makeScratch('daybook-restic')
   t.teardown(() => removeScratch(scratch))
-  makeEveryKind(join(scratch, 'every'), { large: false, sparseLength: 64 * MIB, crowd: 500, depth: 20 })
+  makeEveryKind(join(scratch, 'every'), { largeLength: 0, sparseLength: 64 * MIB, crowd: 500, depth: 20 })
 
   for (const restic of restics) for (const format of [1, 2] as const) t.test(`restic ${restic.version}, format ${format}`, async t => {
     const made = await ResticRepository.init(restic, join(scratch, `repo-${restic.series}-${format}`), { format })

@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import type { FileSystem } from '../../fs/file-system.js'
 import type { PageCache } from '../../fs/sources.js'
+import { faultFields } from '../../errors.js'
 import { native, type NativeSession, type Push, type RequestId } from '../../native.js'
 import type { Logger } from '../../util/log.js'
 import { errnoOf, isOrdinary } from '../errno.js'
@@ -118,6 +119,6 @@ export class Transport implements PageCache {
   }
 
   #report(operation: string, error: unknown): void {
-    this.#log.error(`${operation}: ${error instanceof Error ? error.message : String(error)}`, { code: (error as { code?: string })?.code })
+    this.#log.error(`${operation}: ${error instanceof Error ? error.message : String(error)}`, faultFields(error))
   }
 }
