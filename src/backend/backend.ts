@@ -18,6 +18,8 @@ export interface ReadOptions {
   again?: number
   /** read(): of trees, in a pack whose last tree ends there (0: unknown). A cache keeps them longest, and fetches what lies around them, up to there. */
   treesUpTo?: number
+  /** read(): for the cache's sake, which is to wait for its disk rather than drop them */
+  keep?: boolean
   /** of remotes: fail (ERR_UNREACHABLE) when nothing arrives for that long, so that another connection can be tried */
   idleMs?: number
   /** told whenever something arrives from a remote */

@@ -195,9 +195,9 @@ export class CachedBackend implements ReadBackend {
     }
   }
 
-  #put({ name }: Handle, offset: number, bytes: Buffer, { treesUpTo }: ReadOptions): Promise<void> | null {
+  #put({ name }: Handle, offset: number, bytes: Buffer, { treesUpTo, keep }: ReadOptions): Promise<void> | null {
     this.#remembered.answered()
-    return this.#disk.put(name, treesUpTo === undefined ? 'data' : 'trees', offset, bytes)
+    return this.#disk.put(name, treesUpTo === undefined ? 'data' : 'trees', offset, bytes, keep)
   }
 }
 

@@ -21,6 +21,8 @@ const IDLE_MS = 15_000
 const BATCH = 256
 /** Files gathered at once at most. */
 const MAX_PORTION = 4096
+/** Of a larger file, so much is brought near with the others; the rest is read-ahead's business. */
+const MAX_NEAR = 16 * 1024 * 1024
 
 interface Swept {
   readonly handle: number
@@ -45,7 +47,7 @@ interface Portion {
   readonly positions: number[]
   /** so many have been planned */
   planned: number
-  /** bytes of the others */
+  /** bytes of the others: of what is brought near, and decoded, where that makes a difference */
   bytes: number
   /** they are near, or nothing is to be gained from waiting for that */
   ready: boolean
@@ -208,9 +210,10 @@ export class Sweep {
     const portion = this.#open
     const limit = portion.bytes + window - ahead
     const full = () => portion.bytes >= limit || portion.positions.length >= MAX_PORTION
+    const far = this.#blobs.foresight > 0
     let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
     while (swept !== null && !full()) {
-      while (unplanned(swept) && !full()) gatherNext(swept, portion)
+      while (unplanned(swept) && !full()) gatherNext(swept, portion, far)
       if (!unplanned(swept)) swept = this.#nextAhead(first)
     }
     // While a tree is awaited there is more to come; but nobody is to wait for that.
@@ -228,7 +231,7 @@ export class Sweep {
       portion.ready = true
       return
     }
-    void this.#blobs.prepare(portion.positions.map((position, i) => firstBlob(portion.swepts[i].rows, position))).then(() => {
+    void this.#blobs.prepare(portion.positions.flatMap((position, i) => blobsNear(portion.swepts[i].rows, position))).then(() => {
       portion.ready = true
       if (this.#active && this.#front !== null) this.#pump(this.#front)
     })
@@ -257,7 +260,7 @@ export class Sweep {
       ids.push(firstBlob(rows, position))
       bytes += costOf(rows, position)
     }
-    portion.bytes -= bytes
+    portion.bytes *= 1 - (portion.planned - from) / (positions.length - from) // more or less
     this.#outstanding += bytes
     let refused = false
     this.#blobs.fetch(ids, 'ahead', (index, blob) => {
@@ -389,7 +392,7 @@ export class Sweep {
 function unplanned({ left, refused }: Swept): boolean { return left + refused.length > 0 }
 
 /** Take the next file of a directory, if it has contents. */
-function gatherNext(swept: Swept, portion: Portion): void {
+function gatherNext(swept: Swept, portion: Portion, far: boolean): void {
   const { rows } = swept
   let position = swept.refused.shift()
   if (position === undefined) {
@@ -400,7 +403,14 @@ function gatherNext(swept: Swept, portion: Portion): void {
   if (!rows.isRegular(position) || rows.contentCount(position) === 0 || ZERO_CHUNK_ID.equals(firstBlob(rows, position))) return
   portion.swepts.push(swept)
   portion.positions.push(position)
-  portion.bytes += costOf(rows, position)
+  portion.bytes += far ? Math.max(FILE_COST, Math.min(rows.size(position), MAX_NEAR)) : costOf(rows, position)
+}
+
+/** Of chunks of a MiB: no size of a blob is known here. */
+function blobsNear(rows: TreeRows, position: number): Buffer[] {
+  const content = rows.content(position)
+  const count = Math.min(content.length / 32, Math.ceil(MAX_NEAR / 2 ** 20))
+  return Array.from({ length: count }, (_, chunk) => content.subarray(chunk * 32, chunk * 32 + 32)).filter(id => !ZERO_CHUNK_ID.equals(id))
 }
 
 function firstBlob(rows: TreeRows, position: number): Buffer { return rows.content(position).subarray(0, 32) }

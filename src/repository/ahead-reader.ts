@@ -17,11 +17,11 @@ export interface AheadReaderOptions {
 
 interface Job { readonly reads: PlannedRead[], left: number, readonly done: () => void }
 
-const IN_FLIGHT_BYTES = 16 << 20
+const IN_FLIGHT_BYTES = 12 << 20
 const IDLE_BYTES = 8 << 20
 /** So much more than is kept is not: a disk slower than the link. Not another try for some time. */
 const MAX_UNKEPT = 8 << 20
-const PAUSE_MS = 30_000
+const PAUSE_MS = 10_000
 
 /**
  * Brings ranges of packs from a far repository into the cache that is near, undecoded: tens of MiB ahead of a reader, so that each request brings much and several
@@ -87,7 +87,7 @@ export class AheadReader {
     this.#bytes += length
     const into = this.#memory.take(length)
     try {
-      const bytes = await backend.read({ type: 'data', name }, offset, length, { signal, into })
+      const bytes = await backend.read({ type: 'data', name }, offset, length, { signal, into, keep: true })
       this.#kept(backend.near.has(name, offset, length), length)
       if (into !== undefined && bytes.buffer === into.buffer) this.#memory.give(into)
     } catch { /* memory that may still be written to is not used again */ }

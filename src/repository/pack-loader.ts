@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { Near, ReadBackend } from '../backend/backend.js'
-import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
+import { CorruptError, DaybookError, faultFields, NotFoundError } from '../errors.js'
 import type { BlobId } from '../fs/sources.js'
 import type { BlobLocation, LocalIndex } from '../index/index.js'
 import { abortedError } from '../util/abort.js'
@@ -444,7 +444,7 @@ export class PackLoader<T> {
     if (this.#closed) return this.#decoding.discard(item)
     if (wanted.failure !== null) {
       const pack = this.#options.index.packName(location.pack)
-      this.#options.log.warn(`a copy of a ${this.#decoding.kind} could not be had, another was taken`, { [this.#decoding.kind]: keyHex(wanted.key), pack, cause: wanted.failure.message })
+      this.#options.log.warn(`a copy of a ${this.#decoding.kind} could not be had, another was taken`, { [this.#decoding.kind]: keyHex(wanted.key), pack, cause: wanted.failure.message, damaged: faultFields(wanted.failure).damaged })
     }
     this.#decoding.arrived(wanted.key, item, () => this.#settle(wanted, item))
   }

@@ -24,11 +24,13 @@ export interface DiskCacheOptions extends Pick<PackFilesOptions, 'max' | 'idleMs
   touchMs?: number
 }
 
-const QUEUE_BYTES = 24 << 20
+const QUEUE_BYTES = 12 << 20
 const PAUSE_MS = 30_000
 const TOUCH_MS = 60_000
 /** A disk that takes less than a line of 50 MiB/s brings is not waited for. */
 const PATIENCE_MS_PER_MIB = 20
+/** By somebody who reads for the cache's sake: ten times as slow. */
+const KEEP_MS_PER_MIB = 200
 const CLOSE_MS = 2000
 const MAX_AHEAD = 64 << 20
 /** Of the quota, which others use as well. */
@@ -72,11 +74,11 @@ export class DiskCache {
   }
 
   /** Put bytes of a pack on their way to the disk. They are copied: at once, or when the promise resolves. */
-  put(name: string, kind: 'data' | 'trees', offset: number, bytes: Buffer): Promise<void> | null {
+  put(name: string, kind: 'data' | 'trees', offset: number, bytes: Buffer, keep = false): Promise<void> | null {
     if (!this.keepsPacks || this.#closed || this.#isPaused) return null
     if (this.quota.over) return void this.quota.settle(), null
     if (this.#queue.put(name, kind, offset, bytes)) return null
-    return this.#queue.room(bytes.length, bytes.length / (1 << 20) * PATIENCE_MS_PER_MIB).then(() => { this.#queue.put(name, kind, offset, bytes) })
+    return this.#queue.room(bytes.length, bytes.length / (1 << 20) * (keep ? KEEP_MS_PER_MIB : PATIENCE_MS_PER_MIB)).then(() => { this.#queue.put(name, kind, offset, bytes) })
   }
 
   /** How many bytes are sure to be here still when they are wanted a little later. */
