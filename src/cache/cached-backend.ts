@@ -173,7 +173,7 @@ export class CachedBackend implements ReadBackend {
       const block: [number, number] = [Math.floor(from / TREE_BLOCK) * TREE_BLOCK, Math.min(treesUpTo, Math.ceil(to / TREE_BLOCK) * TREE_BLOCK)]
       const [hole] = (file?.holes(...block) ?? [block]).filter(hole => hole[0] <= from && hole[1] >= to)
       this.#asked += into.length
-      if (hole !== undefined && this.#surplus <= MAX_SURPLUS + this.#asked * SURPLUS_FACTOR) [start, end] = hole
+      if (hole !== undefined && this.#surplus <= MAX_SURPLUS + this.#asked * SURPLUS_FACTOR) [start, end] = this.#fetches.around(handle, from, to, hole)
     }
     if (end - start === into.length) return this.#fetches.read(handle, from, into, fromBehind(options))
     this.#surplus += end - start - into.length

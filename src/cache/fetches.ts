@@ -31,6 +31,15 @@ export class Fetches {
   /** Is all of this on its way? */
   has(handle: Handle, offset: number, end: number): boolean { return this.#find(handle, offset, end) !== undefined }
 
+  /** What of a stretch around from..to is not on its way, as far as it hangs together with that. */
+  around(handle: Handle, from: number, to: number, [start, end]: readonly [number, number]): [number, number] {
+    for (const fetch of this.#byName.get(handle.name) ?? []) {
+      if (fetch.offset < from) start = Math.max(start, Math.min(fetch.end, from))
+      if (fetch.end > to) end = Math.min(end, Math.max(fetch.offset, to))
+    }
+    return [start, end]
+  }
+
   /** Fill `into`, which must not be used again if this fails. */
   read(handle: Handle, offset: number, into: Buffer, options: ReadOptions): Promise<void> {
     const { signal } = options

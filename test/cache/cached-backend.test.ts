@@ -72,6 +72,10 @@ t.test('trees come with what lies around them in their pack, once, and as long a
   t.strictSame(await ask(treesUpTo, 100), [`${treesUpTo}+100`], 'what is behind them is no tree')
   t.strictSame(await ask(2 * MiB + 1, 100, 0), [`${2 * MiB + 1}+100`], 'where they end is not known')
   t.match(place.packsOnDisk(), [/trees/])
+  const { handle: other, bytes: others } = place.pack('other', 2 * MiB)
+  const both = await Promise.all([[100 * KiB, 700 * KiB], [900 * KiB, KiB]].map(([offset, length]) => backend.read(other, offset, length, { treesUpTo: 2 * MiB })))
+  t.ok(both[0].equals(others.subarray(100 * KiB, 800 * KiB)) && both[1].equals(others.subarray(900 * KiB, 901 * KiB)))
+  t.strictSame(place.takeAsked(), [`0+${MiB}`], 'what is on its way is not fetched once more')
 
   place.memory.put({ type: 'data', name: nameOf('many') }, Buffer.alloc(100 * MiB))
   for (let i = 0; i < 200; i++) {
