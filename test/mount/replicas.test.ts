@@ -89,6 +89,26 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
       await mounted.unmount()
     })
 
+    await t.test('with both down, what is known is shown, from the start, and what is not is had once one is back', async t => {
+      const cacheDir = place.path('cache-known')
+      const before = await place.mount(repository, { globals, cacheDir })
+      await output('ls', ['-lR', before.latest()])
+      await output('cp', ['-r', before.latest('folder 3'), place.path('known')])
+      await before.unmount()
+      await Promise.all(servers.map(server => server.stop()))
+      const mounted = await place.mount(repository, { globals: ['-r', first, '--replica', second, '--timeout', '3'], cacheDir })
+      await output('ls', ['-lR', mounted.latest()])
+      await output('diff', ['-r', join(source, 'folder 3'), mounted.latest('folder 3')])
+      const { code, stderr } = await run('cat', [mounted.latest('folder 19', '39.txt')])
+      t.not(code, 0)
+      t.match(stderr, /Input\/output error/)
+      for (const n of [0, 1]) await restart(n)
+      await eventually('it is in use again', () => /is in use again/.test(mounted.output), 60_000)
+      await copies(mounted, place.path('copy-6'))
+      await same(place.path('copy-6'))
+      await mounted.unmount()
+    })
+
     await t.test('a location with another repository is said and not used', async t => {
       const other = await ResticRepository.init(newestRestic()!, place.path('another'))
       const mounted = await place.mount(repository, { globals: ['-r', first, '--replica', other.dir, '--replica', second] })
