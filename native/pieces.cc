@@ -2,8 +2,10 @@
 #include "pieces.h"
 
 #include <openssl/sha.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <string>
@@ -13,6 +15,7 @@
 #include "blob_codec.h"
 #include "blob_encoder.h"
 #include "js_bytes.h"
+#include "posix.h"
 #include "tree_json.h"
 
 namespace daybook {
@@ -79,6 +82,50 @@ class EncodeTask : public AsyncTask {
   const bool verify_;
 };
 
+// Puts encoded pieces into files.
+class WriteTask : public AsyncTask {
+ public:
+  struct Place {
+    size_t piece;
+    int fd;
+    off_t offset;
+  };
+
+  WriteTask(Napi::Env env, std::shared_ptr<std::vector<Piece>> list, std::vector<Place> places)
+      : AsyncTask(env), list_(std::move(list)), places_(std::move(places)) {}
+
+ protected:
+  void Run(size_t) override {
+    for (const Place& place : places_) {
+      Piece& piece = (*list_)[place.piece];
+      if (piece.stored == nullptr) {
+        error_ = EINVAL;
+        return;
+      }
+      for (size_t done = 0; done < piece.stored->size;) {
+        const ssize_t count = pwrite(place.fd, piece.stored->data + done, piece.stored->size - done, place.offset + static_cast<off_t>(done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) {
+          error_ = errno;
+          return;
+        }
+        done += static_cast<size_t>(count);
+      }
+      piece.stored.reset();
+    }
+  }
+
+  Napi::Value Result(Napi::Env env) override {
+    if (error_ != 0) throw ErrnoError(env, error_, "pwrite");
+    return env.Undefined();
+  }
+
+ private:
+  std::shared_ptr<std::vector<Piece>> list_;
+  std::vector<Place> places_;
+  int error_ = 0;
+};
+
 }  // namespace
 
 Piece Piece::Of(const uint8_t* bytes, size_t length) {
@@ -107,7 +154,7 @@ void Pieces::Register(Napi::Env env, Napi::Object) {
       InstanceMethod("bytes", &Pieces::Bytes),
       InstanceMethod("rows", &Pieces::Rows),
       InstanceMethod("encode", &Pieces::Encode),
-      InstanceMethod("copy", &Pieces::Copy),
+      InstanceMethod("write", &Pieces::Write),
       InstanceMethod("free", &Pieces::Free),
   }));
   js_thread->constructor.SuppressDestruct();
@@ -175,16 +222,17 @@ Napi::Value Pieces::Encode(const Napi::CallbackInfo& info) {
   return AsyncTask::Start(std::move(task), parts);
 }
 
-Napi::Value Pieces::Copy(const Napi::CallbackInfo& info) {
-  Piece& piece = At(info[0]);
-  const JsBytes target = BytesOf(info[1], "target");
-  const double at = info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : -1;
-  if (piece.stored == nullptr) throw Napi::Error::New(info.Env(), "the piece is not encoded");
-  const size_t length = piece.stored->size;
-  if (!(at >= 0) || at + static_cast<double>(length) > static_cast<double>(target.size)) throw Napi::RangeError::New(info.Env(), "the piece does not fit");
-  memcpy(target.data + static_cast<size_t>(at), piece.stored->data, length);
-  piece.stored.reset();
-  return Napi::Boolean::New(info.Env(), piece.compressed);
+Napi::Value Pieces::Write(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) throw Napi::TypeError::New(env, "places must be a Float64Array");
+  const auto array = info[0].As<Napi::Float64Array>();
+  if (array.ElementLength() % 3 != 0) throw Napi::TypeError::New(env, "places are triples");
+  std::vector<WriteTask::Place> places;
+  for (size_t i = 0; i < array.ElementLength(); i += 3) {
+    if (!(array[i] >= 0 && array[i] < static_cast<double>(list_->size()))) throw Napi::RangeError::New(env, "no such piece");
+    places.push_back({static_cast<size_t>(array[i]), static_cast<int>(array[i + 1]), static_cast<off_t>(array[i + 2])});
+  }
+  return AsyncTask::Start(std::make_unique<WriteTask>(env, list_, std::move(places)));
 }
 
 void Pieces::Free(const Napi::CallbackInfo&) {

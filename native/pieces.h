@@ -1,4 +1,4 @@
-// What becomes blobs: plaintext with its id, made on pool threads (chunks of files, trees), encoded there, and copied into a pack by JavaScript.
+// What becomes blobs: plaintext with its id, made on pool threads (chunks of files, trees), encoded there, and written into packs.
 #pragma once
 #include <napi.h>
 
@@ -43,7 +43,7 @@ class Pieces : public Napi::ObjectWrap<Pieces> {
   Napi::Value Bytes(const Napi::CallbackInfo& info);
   Napi::Value Rows(const Napi::CallbackInfo& info);
   Napi::Value Encode(const Napi::CallbackInfo& info);
-  Napi::Value Copy(const Napi::CallbackInfo& info);
+  Napi::Value Write(const Napi::CallbackInfo& info);
   void Free(const Napi::CallbackInfo& info);
   Piece& At(const Napi::Value& index);
 

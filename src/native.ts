@@ -187,8 +187,8 @@ export interface Pieces {
    * @param verify decode each again, and compare its id @returns bytes that each will take in a pack. Rejects if the memory proves bad
    */
   encode(keys: Uint8Array, indexes: Uint32Array, level: number | null, verify: boolean): Promise<Float64Array>
-  /** Copy an encoded piece to its place, and drop it. @returns whether it is compressed */
-  copy(index: number, target: Uint8Array, at: number): boolean
+  /** Write encoded pieces to their places, and drop them. @param places triples [piece, descriptor, offset]. Rejects like node:fs */
+  write(places: Float64Array): Promise<void>
   /** Drop all. */
   free(): void
 }

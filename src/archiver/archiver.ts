@@ -31,7 +31,7 @@ export interface ArchiverOptions {
 }
 
 /** Bytes of contents under way: read, and not in a pack yet. */
-const MEMORY_BYTES = 24 << 20
+const MEMORY_BYTES = 16 << 20
 /** What a long file has under way at once, and in how many steps: it is read on while what was read is compressed. */
 const STREAM_BYTES = 3 << 20
 const STREAM_STEPS = 2

@@ -13,12 +13,16 @@ import { BackupProgress } from './backup-progress.js'
 import { collectTargets, type Targets } from './backup-targets.js'
 import { backupSelection } from './backup-selection.js'
 import { EXIT } from './exit-codes.js'
+import { DeadBuffers } from '../util/dead-buffers.js'
+import { idKey } from '../util/id-key.js'
 import { openWriter, type Writer } from './open-writer.js'
 import { parseTime } from './values.js'
 import { version } from '../util/version.js'
 
 /** Bytes of rows of new trees that wait for the index. */
 const ROWS_BYTES = 8 << 20
+/** Bytes of rows after which dead ones are collected. */
+const COLLECT_BYTES = 8 << 20
 
 /** Save files and directories as a snapshot. @returns 3 if something could not be read */
 export async function backupCommand(options: BackupCommandOptions, paths: string[]): Promise<number> {
@@ -65,6 +69,7 @@ async function run(writer: Writer, options: BackupCommandOptions, { targets, tim
   if (parent !== null) progress.say(`comparing with snapshot ${parent.id.slice(0, 8)}`)
   const trees = new TreeLoader({ backend: repository.backend, keys: repository.keys, index, native, refresh: async () => (await sync.refresh()).changed, log, signal })
   const rows = new RowsStore(index, log, ROWS_BYTES)
+  const dead = new DeadBuffers(COLLECT_BYTES)
   try {
     const result = await backup(targets.tree, {
       access, index, polynomial: repository.config.chunkerPolynomial, compression, verify: options.extraVerify, dryRun: options.dryRun, parent,
@@ -77,7 +82,11 @@ async function run(writer: Writer, options: BackupCommandOptions, { targets, tim
       }),
       onError: (path, error) => progress.failed(error, path),
       onExcluded: path => progress.excluded(path),
-      onTree: (id, bytes) => { if (!options.dryRun) rows.put(id.toString('latin1'), bytes) },
+      onTree: (id, bytes) => {
+        if (options.dryRun) return
+        rows.put(idKey(id), bytes)
+        dead.made(bytes.length)
+      },
       onStart: stats => progress.start(stats),
     })
     await rows.drained()

@@ -1,13 +1,14 @@
+import type { IndexedPack } from '../format/index-file.js'
 import type { LocalIndex } from '../index/index.js'
 import type { Pieces } from '../native.js'
 import { idKey } from '../util/id-key.js'
 import { IndexWriter } from './index-writer.js'
-import { Packer } from './packer.js'
+import { Packer, type EncodedPiece } from './packer.js'
 import type { WriteAccess } from './save-unpacked.js'
 
 export interface BlobSaverOptions {
   readonly access: WriteAccess
-  readonly index: Pick<LocalIndex, 'holds'>
+  readonly index: Pick<LocalIndex, 'holds' | 'addIndexFile'>
   /** level of zstd for contents; null: none */
   readonly dataLevel: number | null
   /** decode what was encoded before it is stored (default true) */
@@ -33,7 +34,7 @@ export class BlobSaver {
 
   constructor(options: BlobSaverOptions) {
     this.#options = options
-    this.#indexWriter = new IndexWriter(options.access)
+    this.#indexWriter = new IndexWriter(options.access, (name, json, packs) => this.#indexed(name, json, packs))
     this.#packer = new Packer({ access: options.access, uploads: options.uploads, stored: pack => this.#indexWriter.add(pack), signal: options.signal })
   }
 
@@ -69,12 +70,26 @@ export class BlobSaver {
   /** After a failure: nothing is under way any more. */
   settle(): Promise<void> { return this.#packer.settle() }
 
+  /** From now on the index knows them. One that takes nothing more costs memory, no more. */
+  async #indexed(name: string, json: Buffer, packs: readonly IndexedPack[]): Promise<void> {
+    try {
+      await this.#options.index.addIndexFile(name, json)
+    } catch {
+      return
+    }
+    for (const { entries } of packs) for (const { type, id } of entries) this.#fresh[type].delete(idKey(id))
+  }
+
   async #save(type: 'data' | 'tree', pieces: Pieces, indexes: Uint32Array, ids: Buffer): Promise<Added> {
     const { access, dataLevel, verify = true, dryRun } = this.#options
     const level = access.version < 2 ? null : type === 'tree' ? access.level : dataLevel
     const { lengths } = pieces
     const stored = await pieces.encode(access.keys, indexes, level, verify)
-    if (!dryRun) await this.#packer.add(type, pieces, indexes, stored, ids, lengths)
-    return { blobs: indexes.length, length: indexes.reduce((sum, index) => sum + lengths[index], 0), stored: stored.reduce((sum, length) => sum + length, 0) }
+    const encoded: EncodedPiece[] = [...indexes].map((index, i) => ({
+      // A copy: one of them in an index file would keep the ids of a whole directory in memory.
+      index, id: Buffer.from(ids.subarray(index * 32, index * 32 + 32)), length: stored[i], plainLength: level === null ? 0 : lengths[index],
+    }))
+    if (!dryRun) await this.#packer.add(type, pieces, encoded)
+    return { blobs: encoded.length, length: encoded.reduce((sum, { index }) => sum + lengths[index], 0), stored: encoded.reduce((sum, { length }) => sum + length, 0) }
   }
 }

@@ -8,13 +8,13 @@ const MAX_AGE_MS = 10 * 60_000
 /** Tells the repository which blobs lie in which packs, in index files of a handy size. */
 export class IndexWriter {
   readonly #access: WriteAccess
-  readonly #written: (name: string, json: Buffer) => Promise<void> | void
+  readonly #written: (name: string, json: Buffer, packs: readonly IndexedPack[]) => Promise<void> | void
   #packs: IndexedPack[] = []
   #blobs = 0
   #started = 0
 
   /** @param written an index file is in the repository */
-  constructor(access: WriteAccess, written: (name: string, json: Buffer) => Promise<void> | void = () => {}) {
+  constructor(access: WriteAccess, written: (name: string, json: Buffer, packs: readonly IndexedPack[]) => Promise<void> | void = () => {}) {
     this.#access = access
     this.#written = written
   }
@@ -29,10 +29,11 @@ export class IndexWriter {
 
   async flush(): Promise<void> {
     if (this.#packs.length === 0) return
-    const json = encodeIndexFile(this.#packs)
+    const packs = this.#packs
+    const json = encodeIndexFile(packs)
     this.#packs = []
     this.#blobs = 0
     const name = await saveUnpacked(this.#access, 'index', json)
-    await this.#written(name, json)
+    await this.#written(name, json, packs)
   }
 }

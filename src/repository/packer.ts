@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { IndexedPack } from '../format/index-file.js'
 import type { Pieces } from '../native.js'
-import { PACK_LENGTH, PackBuffer } from './pack-buffer.js'
+import { OpenPack, PACK_LENGTH } from './open-pack.js'
 import type { WriteAccess } from './save-unpacked.js'
 
 /**
@@ -12,38 +12,55 @@ const OPEN_PACKS = 2
 
 export interface PackerOptions {
   readonly access: WriteAccess
-  /** packs on their way into the repository at once */
+  /** packs on their way into the repository at once: each takes 16 MiB of memory */
   readonly uploads: number
   /** a pack is stored */
   readonly stored: (pack: IndexedPack) => Promise<void> | void
   readonly signal?: AbortSignal
 }
 
-/** Puts encoded blobs into packs, and the packs into the repository. Memory: the open packs of either type, and those on their way. */
+/** An encoded piece that is to be stored. */
+export interface EncodedPiece {
+  /** among the pieces */
+  readonly index: number
+  readonly id: Buffer
+  /** bytes it takes in a pack */
+  readonly length: number
+  /** 0 if it is not compressed */
+  readonly plainLength: number
+}
+
+/** Puts encoded blobs into packs, and the packs into the repository. */
 export class Packer {
   readonly #options: PackerOptions
-  readonly #open: Record<'data' | 'tree', (PackBuffer | null)[]> = { data: new Array(OPEN_PACKS).fill(null), tree: new Array(OPEN_PACKS).fill(null) }
+  readonly #open: Record<'data' | 'tree', (Promise<OpenPack> | null)[]> = { data: new Array(OPEN_PACKS).fill(null), tree: new Array(OPEN_PACKS).fill(null) }
   readonly #memory: Buffer[] = []
   readonly #uploads = new Set<Promise<void>>()
   #failure: { error: unknown } | null = null
 
   constructor(options: PackerOptions) { this.#options = options }
 
-  /** Take encoded pieces. Resolves when more may come. @param stored bytes of each @throws what storing an earlier pack has failed with */
-  async add(type: 'data' | 'tree', pieces: Pieces, indexes: Uint32Array, stored: Float64Array, ids: Buffer, lengths: Float64Array): Promise<void> {
+  /** Take encoded pieces. Resolves when they are written, and more may come. @throws what storing an earlier pack has failed with */
+  async add(type: 'data' | 'tree', pieces: Pieces, encoded: readonly EncodedPiece[]): Promise<void> {
     this.#mustGoOn()
-    for (let i = 0; i < indexes.length; i++) {
-      const index = indexes[i]
-      // A copy: the ids of a directory's files would be kept alive by the one of them that is in the last index file.
-      const id = Buffer.from(ids.subarray(index * 32, index * 32 + 32))
-      const oversized = stored[i] >= PACK_LENGTH
-      const slot = oversized ? -1 : randomInt(OPEN_PACKS)
-      const pack = oversized ? new PackBuffer(type, undefined) : this.#open[type][slot] ??= new PackBuffer(type, this.#memory.pop())
-      pack.add(pieces, index, id, stored[i], lengths[index])
-      if (!pack.full) continue
-      if (!oversized) this.#open[type][slot] = null
-      this.#store(pack)
+    // One after the other, so that a pack that is full has its successor before the next blob looks for a place.
+    const packs: OpenPack[] = []
+    const places = new Float64Array(encoded.length * 3)
+    const filled: OpenPack[] = []
+    for (const [i, { index, id, length, plainLength }] of encoded.entries()) {
+      const slot = length >= PACK_LENGTH ? -1 : randomInt(OPEN_PACKS)
+      const pack = await (slot < 0 ? OpenPack.create(type) : this.#open[type][slot] ??= OpenPack.create(type))
+      const at = pack.place(id, length, plainLength)
+      places.set([index, pack.file.fd, at], i * 3)
+      packs.push(pack)
+      if (!pack.full || filled.includes(pack)) continue
+      filled.push(pack)
+      if (slot >= 0) this.#open[type][slot] = null
     }
+    const write = pieces.write(places)
+    for (const pack of new Set(packs)) pack.writing(write)
+    for (const pack of filled) this.#store(pack)
+    await write.catch(() => {}) // the pack tells of it
     while (this.#uploads.size >= this.#options.uploads) await Promise.race(this.#uploads)
     this.#mustGoOn()
   }
@@ -51,33 +68,32 @@ export class Packer {
   /** Store what is open; resolves when all is stored. */
   async flush(): Promise<void> {
     for (const packs of Object.values(this.#open)) {
-      const left = packs.filter(pack => pack !== null)
+      const left = await Promise.all(packs.filter(pack => pack !== null))
       packs.fill(null)
       // Small ones as one: two packs of one blob each would tell the lengths of two chunks of a file.
-      if (left.length === 2 && left[0].length + left[1].length < PACK_LENGTH) left[0].merge(left.pop()!)
+      if (left.length === 2 && left[0].length + left[1].length < PACK_LENGTH) await left[0].merge(left.pop()!)
       for (const pack of left) this.#store(pack)
     }
-    await this.settle()
+    while (this.#uploads.size > 0) await Promise.race(this.#uploads)
     this.#mustGoOn()
   }
 
-  /** Resolves when nothing is under way. Never rejects. */
+  /** After a failure: resolves when nothing is under way. Never rejects. */
   async settle(): Promise<void> {
     while (this.#uploads.size > 0) await Promise.race(this.#uploads)
+    for (const packs of Object.values(this.#open)) for (const pack of packs) await pack?.then(open => open.close()).catch(() => {})
   }
 
-  #store(pack: PackBuffer): void {
-    const upload: Promise<void> = this.#upload(pack).catch(error => { this.#failure ??= { error } }).finally(() => {
-      this.#uploads.delete(upload)
-      if (pack.memory !== null) this.#memory.push(pack.memory)
-    })
+  #store(pack: OpenPack): void {
+    const upload: Promise<void> = this.#upload(pack).catch(error => { this.#failure ??= { error } }).finally(() => { this.#uploads.delete(upload) })
     this.#uploads.add(upload)
   }
 
-  async #upload(pack: PackBuffer): Promise<void> {
+  async #upload(pack: OpenPack): Promise<void> {
     const { access, stored, signal } = this.#options
-    const { name, bytes } = await pack.seal(access.keys)
+    const { name, bytes, memory } = await pack.seal(access.keys, this.#memory.pop())
     await access.backend.save({ type: 'data', name }, bytes, { signal })
+    this.#memory.push(memory)
     await stored({ pack: name, entries: pack.entries })
   }
 
