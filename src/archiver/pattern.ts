@@ -37,7 +37,8 @@ interface Pattern { readonly parts: readonly Part[], readonly negated: boolean }
 function parse(text: string): Pattern {
   const negated = text.startsWith('!')
   const parts = split(clean(negated ? text.slice(1) : text)).map(part => {
-    if (part === '**') return null
+    // An empty name comes of a pattern that is the root alone; restic takes it for all that is below.
+    if (part === '**' || part === '') return null
     return /[\\[\]*?]/.test(part) ? nameExpression(part, text) : part
   })
   return { parts, negated }
@@ -46,7 +47,6 @@ function parse(text: string): Pattern {
 function split(path: string): string[] {
   const names = path.split('/')
   if (names[0] === '') names[0] = '/'
-  // Of the root alone, Go's split leaves an empty name, which nothing matches.
   return names
 }
 

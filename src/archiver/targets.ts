@@ -64,8 +64,8 @@ async function addPath(top: TargetDirectory, clean: string, explicit: boolean, l
     for (let i = 1; depth === 0 && rootOf(at.entries.get(name), start) !== start; i++) name = `${part}-${i}`
     const there = at.entries.get(name)
     if (depth === parts.length - 1) {
-      if (there === undefined) at.entries.set(name, Object.assign({ kind: 'path', path: Buffer.from(path, 'latin1'), explicit } as const, { root: start }))
-      else if (there.kind === 'directory') await unroll(there, path, list)
+      if (there === undefined || there.kind === 'path') at.entries.set(name, Object.assign({ kind: 'path', path: Buffer.from(path, 'latin1'), explicit } as const, { root: start }))
+      else await unroll(there, path, list)
       return
     }
     if (there?.kind === 'path') {
