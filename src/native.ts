@@ -89,6 +89,8 @@ export interface Native {
   utimensat(path: Buffer, atime: [bigint, number], mtime: [bigint, number]): void
   /** umount2(2) flags: 2 = MNT_DETACH. Throws like node:fs. */
   umount2(target: Buffer, flags: number): void
+  /** pipe2(2): descriptors that no child inherits unless told to */
+  pipe(): { read: number, write: number }
   /** PR_SET_DUMPABLE 0 and RLIMIT_CORE 0: keys must not reach a core dump. */
   forbidCoreDumps(): void
 }

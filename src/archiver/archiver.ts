@@ -7,6 +7,7 @@ import { throwIfAborted } from '../util/abort.js'
 import { Budget } from '../util/concurrency.js'
 import type { Selection } from './selection.js'
 import { Stats } from './stats.js'
+import type { StreamSource } from './stream-source.js'
 import type { TargetDirectory } from './targets.js'
 
 /** Where the trees of the parent snapshot come from: rows, null if they cannot be had. */
@@ -59,6 +60,8 @@ export class Archiver {
   readonly #memory: Budget
   readonly #streams = new Budget(Math.max(2, Math.min(8, availableParallelism())))
   #directories = 0
+  /** those whose only file comes out of a stream, and is saved already */
+  readonly #streamed = new WeakSet<Scan>()
   #devices: ReadonlySet<number> | null = null
 
   constructor(options: ArchiverOptions) {
@@ -84,12 +87,18 @@ export class Archiver {
     const list = names.map(name => entries.get(name)!)
     const scan = await native.scanPaths(list.map((entry, i) => ({ path: entry.path ?? Buffer.alloc(0), name: Buffer.from(names[i], 'latin1'), follow: entry.kind === 'directory' })))
     const now = Date.now()
-    for (const [i, { path }] of list.entries()) if (path === null) scan.setMade(i, 0o040755, process.getuid!(), process.getgid!(), Math.floor(now / 1000), now % 1000 * 1e6)
+    for (const [i, entry] of list.entries()) {
+      if (entry.path !== null) continue
+      const [mode, timeMs] = entry.kind === 'stream' ? [0o100644, entry.timeMs] : [0o040755, now]
+      scan.setMade(i, mode, process.getuid!(), process.getgid!(), Math.floor(timeMs / 1000), timeMs % 1000 * 1e6)
+      if (entry.kind === 'stream') await this.#saveStream(scan, i, entry.source)
+    }
     // In directories above what is saved, attributes may be out of reach; that is as it is.
     this.#report(scan, position => list[position].kind === 'path' || list[position].path === null)
-    const chosen = this.#choose(scan, list.map(entry => ({ path: entry.path, explicit: entry.kind === 'directory' || entry.explicit })))
+    const chosen = this.#choose(scan, list.map(entry => ({ path: entry.path, explicit: entry.kind !== 'path' || entry.explicit })))
     const id = await this.#saveScan(scan, chosen, parentTree, position => list[position].path ?? Buffer.from(names[position], 'latin1'), (position, subtree) => {
       const entry = list[position]
+      if (entry.kind === 'stream') return Promise.resolve(null)
       const path = Buffer.concat([snapshotPath, Buffer.from(names[position], 'latin1'), Buffer.from('/')])
       return entry.kind === 'path' ? this.#saveDirectory(entry.path, subtree) : this.#saveTargets(path, entry, subtree).then(({ id }) => id)
     })
@@ -165,7 +174,7 @@ export class Archiver {
         belows.push({ position, subtree: row < 0 ? null : rows!.subtree(row), known: row >= 0 && rows!.isDirectory(row), same })
         continue
       }
-      if (kinds[position] !== EntryKind.file) continue
+      if (kinds[position] !== EntryKind.file || this.#streamed.has(scan)) continue
       if (same && this.#hasAll(rows!.content(row), pathOf(position))) {
         stats.count('files', 'unmodified')
         stats.processedBytes += sizes[position]
@@ -238,9 +247,19 @@ export class Archiver {
     for (const position of positions) if (scan.grown(position)) await this.#readStream(scan, position, wasThere.has(position), pathOf(position))
   }
 
-  async #readStream(scan: Scan, position: number, wasThere: boolean, path: Buffer): Promise<void> {
+  /** What comes out of a descriptor. What goes wrong there is no fault of one file among others: it ends the backup. */
+  async #saveStream(scan: Scan, position: number, source: StreamSource): Promise<void> {
+    this.#streamed.add(scan)
+    const { errors } = this.stats
+    const fd = await source.open()
+    await this.#readStream(scan, position, false, Buffer.from(source.path), fd)
+    await source.finished()
+    if (this.stats.errors > errors) throw new DaybookError('ERR_UNREACHABLE', `${source.path} could not be read to its end`, 'no snapshot was made')
+  }
+
+  async #readStream(scan: Scan, position: number, wasThere: boolean, path: Buffer, fd?: number): Promise<void> {
     const close = await this.#streams.acquire(1)
-    const stream = scan.open(position, this.#chunker)
+    const stream = scan.open(position, this.#chunker, fd)
     const saves = new Set<Promise<void>>()
     let failure: { error: unknown } | null = null
     try {
@@ -307,6 +326,7 @@ export class Archiver {
 async function devicesOf({ entries }: TargetDirectory): Promise<Set<number>> {
   const devices = new Set<number>()
   for (const entry of entries.values()) {
+    if (entry.kind === 'stream') continue
     if (entry.kind === 'directory') for (const device of await devicesOf(entry)) devices.add(device)
     else devices.add((await native.scanPaths([{ path: entry.path, name: Buffer.from('x'), follow: false }])).devices()[0])
   }

@@ -1,4 +1,5 @@
 import { DaybookError } from '../errors.js'
+import type { StreamSource } from './stream-source.js'
 
 /** What a snapshot is to hold: names from its root on, down to the paths that were named. */
 export interface TargetDirectory {
@@ -9,6 +10,8 @@ export interface TargetDirectory {
 export type TargetEntry =
   /** this path, with all that is below it. `explicit`: named as it is, so no exclude keeps it out */
   | { readonly kind: 'path', readonly path: Buffer, readonly explicit: boolean }
+  /** one file, whose contents come out of a descriptor */
+  | { readonly kind: 'stream', readonly path: null, readonly source: StreamSource, /** ms since 1970 */ readonly timeMs: number }
   /** a directory on the way there, which has the attributes of `path`; null: made up */
   | TargetDirectory & { readonly kind: 'directory', readonly path: Buffer | null, /** where the names below it begin: two trees of one name are kept apart */ readonly root: string }
 
@@ -52,6 +55,15 @@ export function addNamedTarget(root: TargetDirectory, name: string, path: Buffer
   at.entries.set(last, { kind: 'path', path, explicit: true })
 }
 
+/** One file out of a stream, and nothing else. @throws DaybookError ERR_USAGE: no name */
+export function streamTarget(source: StreamSource, timeMs: number): TargetDirectory {
+  const parts = namesOf(cleanPath(`/${source.path}`)).map(part => Buffer.from(part).toString('latin1'))
+  if (parts.length === 0) throw new DaybookError('ERR_USAGE', `${source.path} is no name for a file`)
+  let entry: TargetEntry = { kind: 'stream', path: null, source, timeMs }
+  for (const part of parts.slice(1).reverse()) entry = { kind: 'directory', path: null, root: '', entries: new Map([[part, entry]]) }
+  return { entries: new Map([[parts[0], entry]]) }
+}
+
 async function addPath(top: TargetDirectory, clean: string, explicit: boolean, list: ListNames): Promise<void> {
   const parts = namesOf(clean)
   const start = clean.startsWith('/') ? '/' : '../'.repeat(clean.split('/').filter(part => part === '..').length) || '.'
@@ -63,6 +75,7 @@ async function addPath(top: TargetDirectory, clean: string, explicit: boolean, l
     let name = part
     for (let i = 1; depth === 0 && rootOf(at.entries.get(name), start) !== start; i++) name = `${part}-${i}`
     const there = at.entries.get(name)
+    if (there?.kind === 'stream') throw new DaybookError('ERR_USAGE', `${clean} is a stream`)
     if (depth === parts.length - 1) {
       if (there === undefined || there.kind === 'path') at.entries.set(name, Object.assign({ kind: 'path', path: Buffer.from(path, 'latin1'), explicit } as const, { root: start }))
       else await unroll(there, path, list)

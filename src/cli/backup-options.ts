@@ -13,6 +13,9 @@ export interface BackupCommandOptions extends GlobalOptions {
   filesFrom?: string[]
   filesFromVerbatim?: string[]
   filesFromRaw?: string[]
+  stdin?: boolean
+  stdinFilename: string
+  stdinFromCommand?: boolean
   setPath?: string[]
   tag?: string[]
   host?: string

@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { addNamedTarget, targetsOf, type TargetDirectory } from '../archiver/targets.js'
+import { commandOutput, standardInput } from '../archiver/stream-source.js'
+import { addNamedTarget, streamTarget, targetsOf, type TargetDirectory } from '../archiver/targets.js'
 import { DaybookError } from '../errors.js'
+import { native } from '../native.js'
 import { glob } from './glob.js'
 import type { BackupCommandOptions } from './backup-options.js'
 
@@ -15,8 +17,20 @@ export interface Targets {
   readonly fromStream: boolean
 }
 
+/** Contents out of standard input or of a command, as one file. @throws DaybookError ERR_USAGE */
+function streamOf(options: BackupCommandOptions, args: readonly string[], timeMs: number): Targets {
+  const lists = [options.filesFrom, options.filesFromVerbatim, options.filesFromRaw, options.setPath].some(list => list !== undefined)
+  if (lists || options.stdin && options.stdinFromCommand) throw new DaybookError('ERR_USAGE', '--stdin and --stdin-from-command save one file, and nothing else')
+  if (options.stdin && args.length > 0) throw new DaybookError('ERR_USAGE', 'with --stdin no paths can be named')
+  if (options.stdinFromCommand && args.length === 0) throw new DaybookError('ERR_USAGE', '--stdin-from-command needs a command', 'daybook backup --stdin-from-command -- COMMAND ARGUMENT...')
+  const path = resolve('/', options.stdinFilename)
+  const source = options.stdin ? standardInput(path) : commandOutput(path, args, () => native.pipe(), closeSync)
+  return { paths: [path], fromStream: options.stdin ?? false, tree: async () => streamTarget(source, timeMs) }
+}
+
 /** @param report what was named and is not there @throws DaybookError ERR_USAGE if nothing is left */
-export async function collectTargets(options: BackupCommandOptions, args: readonly string[], report: (error: Error) => void): Promise<Targets> {
+export async function collectTargets(options: BackupCommandOptions, args: readonly string[], timeMs: number, report: (error: Error) => void): Promise<Targets> {
+  if (options.stdin || options.stdinFromCommand) return streamOf(options, args, timeMs)
   const named = (options.setPath ?? []).map(text => {
     const equals = text.indexOf('=')
     if (equals < 1 || equals === text.length - 1) throw new DaybookError('ERR_USAGE', `--set-path ${text}: not NAME=PATH`, 'example: --set-path files=/home/alice')

@@ -32,7 +32,7 @@ export async function backupCommand(options: BackupCommandOptions, paths: string
   const timeMs = options.time === undefined ? startedMs : parseTime('--time', options.time)
   const selection = await backupSelection(options)
   const progress = new BackupProgress(options)
-  const targets = await collectTargets(options, paths, error => progress.failed(error))
+  const targets = await collectTargets(options, paths, timeMs, error => progress.failed(error))
   const writer = await openWriter(options)
   try {
     const unlock = options.dryRun ? async () => {} : await writer.lock({ exclusive: false })

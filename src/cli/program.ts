@@ -143,6 +143,8 @@ Examples:
   daybook -r /srv/restic backup /home /etc
   daybook -r /srv/restic backup --exclude '*.tmp' --exclude-caches --one-file-system /
   daybook -r /srv/restic backup --set-path files=/home/alice --set-path mails=/var/mail/alice --host web1
+  pg_dump shop | daybook -r /srv/restic backup --stdin --stdin-filename shop.sql
+  daybook -r /srv/restic backup --stdin-from-command --stdin-filename shop.sql -- pg_dump shop
   find /data -newer stamp -print0 | daybook -r /srv/restic backup --files-from-raw -
 ${EXIT_CODES_HELP}`)
 
@@ -198,6 +200,9 @@ function addBackupOptions(command: Command): void {
     .option('--files-from <file>', 'paths to save, patterns allowed, one per line (repeat for several; - is standard input)', collect)
     .option('--files-from-verbatim <file>', 'the same, without patterns and comments', collect)
     .option('--files-from-raw <file>', 'the same, each ending with a NUL byte', collect)
+    .option('--stdin', 'save what comes from standard input as one file')
+    .option('--stdin-from-command', 'the arguments are a command: save what it writes to its standard output; if it fails, no snapshot is made')
+    .option('--stdin-filename <name>', 'name of that file in the snapshot', 'stdin')
     .option('--set-path <name=path>', 'save this path under a name of its own at the root of the snapshot (repeat for several)', collect)
     .option('--tag <tag,...>', 'tags of the snapshot (repeat for several)', collect)
     .option('-H, --host <host>', 'host name of the snapshot ($RESTIC_HOST; default: of this machine)')

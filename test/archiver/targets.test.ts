@@ -6,7 +6,7 @@ const list = async (path: Buffer) => (LISTS[path.toString()] ?? []).map(name => 
 
 /** name -> path, with ! where it was named; directories on the way as objects with their own path under '' */
 function shape({ entries }: TargetDirectory): Record<string, unknown> {
-  return Object.fromEntries([...entries].map(([name, entry]) => [name, entry.kind === 'path' ? `${entry.path}${entry.explicit ? '!' : ''}` : { '': entry.path?.toString() ?? null, ...shape(entry) }]))
+  return Object.fromEntries([...entries].map(([name, entry]) => [name, entry.kind === 'path' ? `${entry.path}${entry.explicit ? '!' : ''}` : entry.kind === 'stream' ? 'stream' : { '': entry.path?.toString() ?? null, ...shape(entry) }]))
 }
 
 t.test('paths become the tree that restic makes of them', async t => {

@@ -137,6 +137,26 @@ t.test('daybook and restic', { skip: !tier(t, 'restic', restics.length > 0 || 'n
     if (same.dirs_changed === 0) t.equal((await shared.restic.snapshots()).length, once)
   })
 
+  t.test('standard input, and what a command writes', async t => {
+    const shared = await new Shared(join(dir, 'streams'), restic).init()
+    const bytes = Buffer.concat([randomBytes('stream', 3_000_000), textBytes(5, 1_000_000)])
+    const args = ['--json', '--cache-dir', `${shared.dir}-daybook`, 'backup', '--stdin', '--stdin-filename', 'dumps/shop.sql']
+    const piped = await run(join(projectRoot, 'bin/daybook'), args, { env: shared.restic.env, input: bytes })
+    t.equal(piped.code, 0, piped.stderr)
+    t.ok((await output(restic.path, ['dump', 'latest', '/dumps/shop.sql'], { env: shared.restic.env })).equals(bytes))
+    await shared.daybook('backup', '--stdin-from-command', '--', 'sh', '-c', 'echo one; echo two')
+    t.equal(await shared.restic.run('dump', 'latest', '/stdin'), 'one\ntwo\n')
+    const before = (await shared.restic.snapshots()).length
+    for (const command of ['echo half; exit 3', 'kill -9 $$']) {
+      const failed = await shared.try('backup', '--stdin-from-command', '--', 'sh', '-c', command)
+      t.equal(failed.code, 1, command)
+      t.match(failed.stderr, /sh failed/)
+    }
+    t.equal((await shared.try('backup', '--stdin-from-command', '--', 'no-such-command')).code, 2)
+    t.equal((await shared.restic.snapshots()).length, before, 'no snapshot of a command that fails')
+    t.match(await shared.restic.run('check', '--read-data'), /no errors were found/)
+  })
+
   t.test('no lock stays behind', async t => {
     const shared = await new Shared(join(dir, 'locked'), restic).init()
     await shared.daybook('backup', join(source, 'text'))
