@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { constants, open, unlink, type FileHandle } from 'node:fs/promises'
+import { close, closeSync, constants, openSync, read, unlinkSync, write } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { DaybookError } from '../errors.js'
 import { encodePackHeader, HEADER_LENGTH_SIZE, MAX_PACK_HEADER_LENGTH, packEntryLength, type PackEntry } from '../format/pack-header.js'
 import { BLOB_OVERHEAD } from '../format/limits.js'
@@ -22,16 +23,24 @@ export class OpenPack {
   readonly #writes = new Set<Promise<void>>()
   #failure: { error: unknown } | null = null
 
-  private constructor(readonly type: 'data' | 'tree', readonly file: FileHandle) {}
+  readonly fd: number
+  #closed = false
 
-  /** @throws DaybookError ERR_UNREACHABLE if there is no place for temporary files */
-  static async create(type: 'data' | 'tree'): Promise<OpenPack> {
+  /**
+   * Not a promise: between the choice of a pack and the place in it, nobody else may have his turn.
+   * @throws DaybookError ERR_UNREACHABLE if there is no place for temporary files
+   */
+  constructor(readonly type: 'data' | 'tree') {
     const path = join(tmpdir(), `daybook-pack-${randomBytes(8).toString('hex')}`)
     try {
-      const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
-      await unlink(path)
-      return new OpenPack(type, file)
+      this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
     } catch (error) {
+      throw temporaryError(error)
+    }
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      closeSync(this.fd)
       throw temporaryError(error)
     }
   }
@@ -59,14 +68,17 @@ export class OpenPack {
     const bytes = await other.#read(Buffer.allocUnsafeSlow(other.length))
     const { length } = this
     for (const { id, length, plainLength } of other.entries) this.place(id, length, plainLength)
-    await this.file.write(bytes, 0, bytes.length, length).catch(error => { throw temporaryError(error) })
+    await writeAll(this.fd, bytes, length)
     await other.close()
   }
 
   /** Close it with its header. @param memory to put it into, if there is room; else other memory is taken @returns its name, and its bytes at the front of `memory` */
   async seal(keys: Uint8Array, memory?: Buffer): Promise<{ name: string, bytes: Buffer, memory: Buffer }> {
+    const blobsLength = this.#length
     const header = await native.encryptFile(keys, encodePackHeader(this.entries), null)
-    const length = this.#length + header.length + HEADER_LENGTH_SIZE
+    // What came later would be in no header.
+    if (this.#length !== blobsLength) throw new Error('a blob was put into a pack that was being sealed')
+    const length = blobsLength + header.length + HEADER_LENGTH_SIZE
     const target = memory !== undefined && memory.length >= length ? memory : Buffer.allocUnsafeSlow(Math.max(length, PACK_LENGTH + MAX_REST))
     await this.#read(target)
     await this.close()
@@ -78,18 +90,26 @@ export class OpenPack {
 
   async close(): Promise<void> {
     while (this.#writes.size > 0) await Promise.all(this.#writes)
-    await this.file.close()
+    if (this.#closed) return
+    this.#closed = true
+    await promisify(close)(this.fd)
   }
 
   async #read(target: Buffer): Promise<Buffer> {
     while (this.#writes.size > 0) await Promise.all(this.#writes)
     if (this.#failure !== null) throw temporaryError(this.#failure.error)
     for (let at = 0; at < this.#length;) {
-      const { bytesRead } = await this.file.read(target, at, this.#length - at, at)
+      const { bytesRead } = await promisify(read)(this.fd, target, at, this.#length - at, at)
       if (bytesRead === 0) throw new DaybookError('ERR_UNREACHABLE', `a temporary file in ${tmpdir()} has lost what was in it`)
       at += bytesRead
     }
     return target
+  }
+}
+
+async function writeAll(fd: number, bytes: Buffer, offset: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += (await promisify(write)(fd, bytes, at, bytes.length - at, offset + at).catch(error => { throw temporaryError(error) })).bytesWritten
   }
 }
 

@@ -33,7 +33,7 @@ export interface EncodedPiece {
 /** Puts encoded blobs into packs, and the packs into the repository. */
 export class Packer {
   readonly #options: PackerOptions
-  readonly #open: Record<'data' | 'tree', (Promise<OpenPack> | null)[]> = { data: new Array(OPEN_PACKS).fill(null), tree: new Array(OPEN_PACKS).fill(null) }
+  readonly #open: Record<'data' | 'tree', (OpenPack | null)[]> = { data: new Array(OPEN_PACKS).fill(null), tree: new Array(OPEN_PACKS).fill(null) }
   readonly #memory: Buffer[] = []
   readonly #uploads = new Set<Promise<void>>()
   #failure: { error: unknown } | null = null
@@ -43,17 +43,17 @@ export class Packer {
   /** Take encoded pieces. Resolves when they are written, and more may come. @throws what storing an earlier pack has failed with */
   async add(type: 'data' | 'tree', pieces: Pieces, encoded: readonly EncodedPiece[]): Promise<void> {
     this.#mustGoOn()
-    // One after the other, so that a pack that is full has its successor before the next blob looks for a place.
+    // All in one turn, so that nobody else finds a pack in between that is full, or about to be stored.
     const packs: OpenPack[] = []
     const places = new Float64Array(encoded.length * 3)
     const filled: OpenPack[] = []
     for (const [i, { index, id, length, plainLength }] of encoded.entries()) {
       const slot = length >= PACK_LENGTH ? -1 : randomInt(OPEN_PACKS)
-      const pack = await (slot < 0 ? OpenPack.create(type) : this.#open[type][slot] ??= OpenPack.create(type))
+      const pack = slot < 0 ? new OpenPack(type) : this.#open[type][slot] ??= new OpenPack(type)
       const at = pack.place(id, length, plainLength)
-      places.set([index, pack.file.fd, at], i * 3)
+      places.set([index, pack.fd, at], i * 3)
       packs.push(pack)
-      if (!pack.full || filled.includes(pack)) continue
+      if (!pack.full) continue
       filled.push(pack)
       if (slot >= 0) this.#open[type][slot] = null
     }
@@ -68,7 +68,7 @@ export class Packer {
   /** Store what is open; resolves when all is stored. */
   async flush(): Promise<void> {
     for (const packs of Object.values(this.#open)) {
-      const left = await Promise.all(packs.filter(pack => pack !== null))
+      const left = packs.filter(pack => pack !== null)
       packs.fill(null)
       // Small ones as one: two packs of one blob each would tell the lengths of two chunks of a file.
       if (left.length === 2 && left[0].length + left[1].length < PACK_LENGTH) await left[0].merge(left.pop()!)
@@ -81,7 +81,7 @@ export class Packer {
   /** After a failure: resolves when nothing is under way. Never rejects. */
   async settle(): Promise<void> {
     while (this.#uploads.size > 0) await Promise.race(this.#uploads)
-    for (const packs of Object.values(this.#open)) for (const pack of packs) await pack?.then(open => open.close()).catch(() => {})
+    for (const packs of Object.values(this.#open)) for (const pack of packs) await pack?.close().catch(() => {})
   }
 
   #store(pack: OpenPack): void {

@@ -91,6 +91,18 @@ t.test('packs close at 16 MiB, trees and contents lie in packs of their own', as
   t.ok(lengths.length >= 4)
 })
 
+t.test('many who save at once lose nothing, and no pack is stored twice', async t => {
+  const store = new Store({ dataLevel: null })
+  const batches = Array.from({ length: 60 }, (_, batch) => Array.from({ length: 6 }, (_, i) => randomBytes(`${batch} ${i}`, 150_000 + 997 * i)))
+  const pieces = await Promise.all(batches.map(piecesOf))
+  await Promise.all(pieces.map(each => store.saver.save('data', each)))
+  await store.saver.flush()
+  const blobs = await store.blobs()
+  t.equal(blobs.size, 360)
+  t.ok(batches.flat().every(bytes => blobs.get(sha256(bytes))?.bytes.equals(bytes)))
+  t.equal(store.packs().reduce((sum, [, bytes]) => sum + bytes.length, 0) < 360 * 153_000 + 1e6, true, 'each once')
+})
+
 t.test('a dry run stores nothing', async t => {
   const store = new Store({ dryRun: true })
   t.equal((await store.saver.save('data', await piecesOf([randomBytes('dry', 1000)]))).blobs, 1)
