@@ -35,9 +35,10 @@ export async function backupCommand(options: BackupCommandOptions, paths: string
   const targets = await collectTargets(options, paths, timeMs, error => progress.failed(error))
   const writer = await openWriter(options)
   try {
-    const unlock = options.dryRun ? async () => {} : await writer.lock({ exclusive: false })
+    let synced: Promise<readonly Snapshot[]> | null = null
+    const unlock = options.dryRun ? async () => {} : await writer.lock({ exclusive: false, onCreated: () => { synced = syncWell(writer) } })
     try {
-      const result = await run(writer, options, { targets, timeMs, startedMs, compression, progress, selection })
+      const result = await run(writer, options, { snapshots: await (synced ?? syncWell(writer)), targets, timeMs, startedMs, compression, progress, selection })
       progress.finish(result, options.dryRun ?? false)
       return progress.errors > 0 ? EXIT.incomplete : EXIT.ok
     } finally {
@@ -52,6 +53,7 @@ export async function backupCommand(options: BackupCommandOptions, paths: string
 }
 
 interface Run {
+  readonly snapshots: readonly Snapshot[]
   readonly targets: Targets
   readonly timeMs: number
   readonly startedMs: number
@@ -60,9 +62,8 @@ interface Run {
   readonly selection: Awaited<ReturnType<typeof backupSelection>>
 }
 
-async function run(writer: Writer, options: BackupCommandOptions, { targets, timeMs, startedMs, compression, progress, selection }: Run): Promise<BackupResult> {
+async function run(writer: Writer, options: BackupCommandOptions, { snapshots, targets, timeMs, startedMs, compression, progress, selection }: Run): Promise<BackupResult> {
   const { reader: { repository, index, sync, log }, access, signal } = writer
-  const { snapshots } = await sync.refresh()
   const host = options.host || process.env.RESTIC_HOST || hostname()
   const tags = (options.tag ?? []).flatMap(parseTagList).filter(tag => tag !== '')
   const parent = parentOf(options, snapshots, { host, tags, paths: targets.paths }, timeMs, targets.fromStream)
@@ -94,6 +95,13 @@ async function run(writer: Writer, options: BackupCommandOptions, { targets, tim
   } finally {
     await trees.close()
   }
+}
+
+/** What the repository has, begun beside the lock. Its failure is told to who waits for it. */
+function syncWell({ reader: { sync } }: Writer): Promise<readonly Snapshot[]> {
+  const synced = sync.refresh().then(({ snapshots }) => snapshots)
+  synced.catch(() => {})
+  return synced
 }
 
 /** The snapshot to compare with. @throws DaybookError ERR_USAGE: --parent names none */

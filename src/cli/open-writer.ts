@@ -15,7 +15,7 @@ export interface Writer {
   /** ends with SIGINT, SIGTERM, or when the lock is lost */
   readonly signal: AbortSignal
   /** @returns what to call when the work is done */
-  lock(options: { exclusive: boolean }): Promise<() => Promise<void>>
+  lock(options: { exclusive: boolean, onCreated?: () => void }): Promise<() => Promise<void>>
   close(): Promise<void>
 }
 
@@ -45,9 +45,9 @@ export async function openWriter(options: GlobalOptions): Promise<Writer> {
   const access = { backend, keys, version, level: LEVEL }
   return {
     reader, access, signal: stop.signal,
-    async lock({ exclusive }) {
+    async lock({ exclusive, onCreated }) {
       const waitMs = options.retryLock === undefined ? 0 : parseSeconds('--retry-lock', options.retryLock) * 1000
-      const lock = await RepositoryLock.acquire(access, { exclusive, waitMs, log, signal: stop.signal, onLost: error => stop.abort(error) })
+      const lock = await RepositoryLock.acquire(access, { exclusive, onCreated, waitMs, log, signal: stop.signal, onLost: error => stop.abort(error) })
       return () => lock.release()
     },
     async close() {

@@ -182,7 +182,7 @@ function addGlobalOptions(program: Command): void {
     new Option('-q, --quiet', 'say nothing that is not asked for'),
     new Option('-v, --verbose', 'say more; -vv: for finding faults').default(0, '').argParser((_, count: number) => count + 1),
     new Option('--json', 'for programs: JSON on standard output, errors as JSON'),
-    new Option('--no-lock', 'accepted for the sake of scripts written for restic: daybook never locks'),
+    new Option('--no-lock', 'accepted for the sake of scripts written for restic: what only reads never locks'),
   ]
   for (const option of globals) program.addOption(option)
 }

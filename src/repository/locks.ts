@@ -27,6 +27,8 @@ export interface LockOptions {
   waitMs?: number
   /** called once when the lock could not be refreshed in time: what is under way must end */
   onLost: (error: DaybookError) => void
+  /** called when the lock is in the repository, and it has yet to be seen whether others had it at the same moment: what only reads may begin */
+  onCreated?: () => void
   log: Logger
   signal?: AbortSignal
   /** for tests */
@@ -75,6 +77,7 @@ export class RepositoryLock {
     await mustBeFree(access, null, options)
     const lock = new RepositoryLock(access, await create(access, options), options)
     try {
+      options.onCreated?.()
       await sleep(options.settleMs ?? SETTLE_MS, options.signal)
       await mustBeFree(access, lock.#name, options)
       return lock
