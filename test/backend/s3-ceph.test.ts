@@ -11,6 +11,8 @@ import { Ceph, keyOf, lackOfCeph } from '../fixtures/ceph.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
 
+t.setTimeout(120_000)
+
 const CONFIG = { type: 'config', name: '' } as const
 const AWS = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_PROFILE', 'AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE', 'AWS_DEFAULT_REGION', 'AWS_REGION']
 
