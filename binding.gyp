@@ -3,6 +3,7 @@
     "target_name": "daybook",
     "sources": [
       "native/binding.cc", "native/blob.cc", "native/blob_codec.cc", "native/tree_rows.cc", "native/tree_json.cc", "native/index_json.cc",
+      "native/chunker.cc", "native/blob_encoder.cc", "native/pieces.cc", "native/scan.cc", "native/file_stream.cc", "native/node_json.cc",
       "native/session.cc", "native/notifier.cc", "native/fuse_mount.cc", "native/posix.cc", "native/read_ranges.cc"
     ],
     "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],

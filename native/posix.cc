@@ -146,6 +146,15 @@ void Umount2(const Napi::CallbackInfo& info) {
   if (umount2(target.c_str(), static_cast<int>(NumberOf(info[1]))) != 0) throw ErrnoError(info.Env(), errno, "umount2", target);
 }
 
+Napi::Value Pipe(const Napi::CallbackInfo& info) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw ErrnoError(info.Env(), errno, "pipe2");
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("read", Napi::Number::New(info.Env(), ends[0]));
+  result.Set("write", Napi::Number::New(info.Env(), ends[1]));
+  return result;
+}
+
 void ForbidCoreDumps(const Napi::CallbackInfo& info) {
   const struct rlimit none = {0, 0};
   if (prctl(PR_SET_DUMPABLE, 0) != 0) throw ErrnoError(info.Env(), errno, "prctl");
@@ -176,6 +185,7 @@ void RegisterPosix(Napi::Env env, Napi::Object exports) {
   exports.Set("mknod", Napi::Function::New(env, Mknod, "mknod"));
   exports.Set("utimensat", Napi::Function::New(env, Utimensat, "utimensat"));
   exports.Set("umount2", Napi::Function::New(env, Umount2, "umount2"));
+  exports.Set("pipe", Napi::Function::New(env, Pipe, "pipe"));
   exports.Set("forbidCoreDumps", Napi::Function::New(env, ForbidCoreDumps, "forbidCoreDumps"));
 }
 

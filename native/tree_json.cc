@@ -95,6 +95,28 @@ uint64_t InoOfDigest(SHA256_CTX* sha) {
   return ino < 2 ? ino + 2 : ino;
 }
 
+}  // namespace
+
+uint64_t InoOfNode(uint64_t device, uint64_t inode, uint32_t format, const Record& record, const uint8_t* content, size_t length) {
+  SHA256_CTX sha;
+  SHA256_Init(&sha);
+  uint8_t fixed[49];
+  uint8_t* at = fixed;
+  Put(&at, device);
+  Put(&at, inode);
+  Put(&at, static_cast<uint8_t>(format >> 12));
+  Put(&at, record.mtime);
+  Put(&at, record.mtime_ns);
+  Put(&at, record.ctime);
+  Put(&at, record.ctime_ns);
+  Put(&at, record.size);
+  SHA256_Update(&sha, fixed, sizeof fixed);
+  if (length > 0) SHA256_Update(&sha, content, length);
+  return InoOfDigest(&sha);
+}
+
+namespace {
+
 // One parse. Offsets in records count from the start of the heap until Finish() knows where it lies.
 class TreeBuilder {
  public:
@@ -384,28 +406,18 @@ class TreeBuilder {
   // The ino of src/format/tree-rows.ts.
   void NumberNode() {
     if (format_ == S_IFDIR) return;
-    SHA256_CTX sha;
-    SHA256_Init(&sha);
     const uint64_t inode = Number(kInode, UINT64_MAX, 0);
     const uint64_t device = Number(kDeviceId, UINT64_MAX, 0);
     if (inode == 0) {
+      SHA256_CTX sha;
+      SHA256_Init(&sha);
       SHA256_Update(&sha, tree_id_, kIdLength);
       SHA256_Update(&sha, name_.data(), name_.size());
+      record_.ino = InoOfDigest(&sha);
     } else {
-      uint8_t fixed[49];
-      uint8_t* at = fixed;
-      Put(&at, device);
-      Put(&at, inode);
-      Put(&at, static_cast<uint8_t>(format_ >> 12));
-      Put(&at, record_.mtime);
-      Put(&at, record_.mtime_ns);
-      Put(&at, record_.ctime);
-      Put(&at, record_.ctime_ns);
-      Put(&at, record_.size);
-      SHA256_Update(&sha, fixed, sizeof fixed);
-      if (format_ == S_IFREG && record_.data_count > 0) SHA256_Update(&sha, heap_.data() + record_.data_offset, size_t{record_.data_count} * kIdLength);
+      const size_t count = format_ == S_IFREG ? record_.data_count : 0;
+      record_.ino = InoOfNode(device, inode, format_, record_, heap_.data() + record_.data_offset, count * kIdLength);
     }
-    record_.ino = InoOfDigest(&sha);
   }
 
   std::string_view NameOf(const Record& record) const {

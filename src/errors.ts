@@ -1,7 +1,7 @@
 /** What a caller can act on. Messages: subject, id, fact; lower case, no full stop. */
 export type ErrorCode =
   | 'ERR_NOT_FOUND' | 'ERR_CORRUPT' | 'ERR_UNREACHABLE' | 'ERR_ABORTED'
-  | 'ERR_WRONG_PASSWORD' | 'ERR_NO_REPOSITORY' | 'ERR_UNSUPPORTED' | 'ERR_USAGE' | 'ERR_INDEX'
+  | 'ERR_WRONG_PASSWORD' | 'ERR_NO_REPOSITORY' | 'ERR_UNSUPPORTED' | 'ERR_USAGE' | 'ERR_INDEX' | 'ERR_LOCKED'
 
 /** Base of all errors of daybook. `retryable`: the same call may succeed later; decided where the fault is seen. */
 export class DaybookError extends Error {
@@ -30,10 +30,10 @@ export function faultFields(error: unknown): { readonly code: string | undefined
   return { code: (error as { code?: string } | null)?.code, ...damaged === undefined ? {} : { damaged } }
 }
 
-/** The system does not let this user read a file. Asking again does not help. */
+/** The system does not let this user read or write a file. Asking again does not help. */
 export class AccessError extends DaybookError {
   override readonly name = 'AccessError'
-  constructor(readonly file: string, hint: string, options?: ErrorOptions) { super('ERR_UNREACHABLE', `no permission to read ${file}`, hint, options) }
+  constructor(readonly file: string, hint: string, options?: ErrorOptions, verb = 'read') { super('ERR_UNREACHABLE', `no permission to ${verb} ${file}`, hint, options) }
   override get retryable(): boolean { return false }
 }
 

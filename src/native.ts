@@ -7,6 +7,7 @@ import { createRequire } from 'node:module'
 export interface Native {
   readonly Blob: BlobConstructor
   readonly Session: SessionConstructor
+  readonly Chunker: ChunkerConstructor
 
   /**
    * Check, decrypt, decompress and verify blobs of one pack range, on the thread pool, shared by all cores.
@@ -48,6 +49,19 @@ export interface Native {
   /** The inverse for one piece of plaintext, with a random IV: IV | ciphertext | MAC. Synchronous; for tests and small files. */
   encrypt(keys: Uint8Array, plain: Uint8Array): Buffer
 
+  /**
+   * As `encrypt`, on the thread pool. With `level` the plaintext is compressed first, behind a byte 0x02, as files of format 2 are.
+   * @param plain must not be written to until the promise settles
+   */
+  encryptFile(keys: Uint8Array, plain: Uint8Array, level: number | null): Promise<Buffer>
+  /** SHA-256, on the thread pool. @param bytes must not be written to until the promise settles */
+  sha256(bytes: Uint8Array): Promise<Buffer>
+
+  /** A directory (not what a link leads to) with the attributes of its entries, by name; sockets too. Rejects like node:fs if it cannot be listed. On the thread pool. */
+  scanDirectory(path: Buffer): Promise<Scan>
+  /** Single paths under names of their own, which are to be in order. `follow`: what a symbolic link leads to. A path of no bytes: the entry is made up, see setMade(). */
+  scanPaths(paths: { path: Buffer, name: Buffer, follow: boolean }[]): Promise<Scan>
+
   /** Do rows (format/tree-rows.ts) have a sound header and checksum? Constant-time per byte, several GB/s. */
   verifyRows(rows: Uint8Array): boolean
   /** Write the checksum into rows built in JavaScript. */
@@ -75,6 +89,8 @@ export interface Native {
   utimensat(path: Buffer, atime: [bigint, number], mtime: [bigint, number]): void
   /** umount2(2) flags: 2 = MNT_DETACH. Throws like node:fs. */
   umount2(target: Buffer, flags: number): void
+  /** pipe2(2): descriptors that no child inherits unless told to */
+  pipe(): { read: number, write: number }
   /** PR_SET_DUMPABLE 0 and RLIMIT_CORE 0: keys must not reach a core dump. */
   forbidCoreDumps(): void
 }
@@ -94,6 +110,90 @@ export const DecodeError = {
   /** more memory than allowed */
   memory: 6,
 } as const
+
+/** Cuts contents into chunks as restic does. The polynomial is the repository's. Throws TypeError unless its degree is 8 to 53. */
+export interface ChunkerConstructor { new (polynomial: bigint): NativeChunker }
+export interface NativeChunker {
+  /** Where the chunks of these bytes end, the last one at their end. On the thread pool; the bytes must not be written to until the promise settles. */
+  split(bytes: Uint8Array): Promise<Float64Array>
+}
+
+/** st_mode >> 12 of an entry of a Scan. `none`: it could not be looked at, and is left out. */
+export const EntryKind = { none: 0, fifo: 1, charDevice: 2, directory: 4, blockDevice: 6, file: 8, symlink: 10, socket: 12 } as const
+
+/** Flags of Scan.match(). */
+export const MatchFlag = { ignoreInode: 1, ignoreCtime: 2 } as const
+/** Added by Scan.match() to the position of what is the same file, and of what is none but has the same type, mode, owner and times. */
+export const SAME_ENTRY = 2 ** 30
+
+/**
+ * A directory on its way into a backup. Entries are known by their position. Methods that return a promise work on the thread pool; no entry may be in the hands of
+ * two of them at once, nor of tree() at the same time.
+ */
+export interface Scan {
+  /** each ends with a NUL */
+  names(): Buffer
+  /** EntryKind of each */
+  kinds(): Uint8Array
+  /** bytes; of a file that was read, what was read */
+  sizes(): Float64Array
+  /** st_dev of each */
+  devices(): Float64Array
+  /** What could not be read since this was last asked, as node:fs has it. `entry`: its position. An entry that had vanished is told with ENOENT, one that had become something else with ESTALE. */
+  takeErrors(): (NodeJS.ErrnoException & { entry: number })[]
+  /**
+   * Compare with rows (format/tree-rows.ts) of the same directory in an earlier backup. @param flags OR of MatchFlag
+   * @returns per entry its position there, -1 if it is not; with SAME_ENTRY added if it is the same. An unchanged file has the content of the earlier one now
+   */
+  match(rows: Uint8Array, flags: number): Int32Array
+  /** ids of a file's chunks, 32 bytes each */
+  content(entry: number): Buffer
+  setContent(entry: number, ids: Uint8Array): void
+  setSubtree(entry: number, id: Uint8Array): void
+  /** It is not to be in the tree. */
+  leaveOut(entry: number): void
+  /** Of an entry made up: st_mode, owner, and time of change. */
+  setMade(entry: number, mode: number, uid: number, gid: number, seconds: number, nanoseconds: number): void
+  /** Read files that are one chunk each, whole; empty ones and those that failed (see takeErrors) make no piece. One that has become too long is `grown`, and to be opened. */
+  read(entries: Uint32Array): Promise<Pieces>
+  grown(entry: number): boolean
+  /** Read a file of any length. @param fd where given, what comes out of this descriptor, which is closed at the end, is the file's content */
+  open(entry: number, chunker: NativeChunker, fd?: number): FileStream
+  /** The tree as restic writes it, one piece. Directories without subtree are left out. */
+  tree(): Pieces
+  /** The same on the thread pool, for long ones. */
+  treeLater(): Promise<Pieces>
+}
+
+export interface FileStream {
+  /** Chunks of at least so many bytes together, fewer at the end. Rejects like node:fs; then it is closed. */
+  next(bytes: number): Promise<Pieces>
+  /** there is no more */
+  readonly ended: boolean
+  close(): void
+}
+
+/** What is to become blobs, in memory outside of V8. */
+export interface Pieces {
+  readonly count: number
+  /** 32 bytes each */
+  readonly ids: Buffer
+  /** of the plaintext */
+  readonly lengths: Float64Array
+  /** a copy: of the plaintext, or of what was encoded */
+  bytes(index: number): Buffer
+  /** rows of a tree, before it is encoded; null if they cannot be made */
+  rows(index: number): Buffer | null
+  /**
+   * Compress and encrypt these pieces, and drop their plaintext. @param level of zstd, null to leave them as they are
+   * @param verify decode each again, and compare its id @returns bytes that each will take in a pack. Rejects if the memory proves bad
+   */
+  encode(keys: Uint8Array, indexes: Uint32Array, level: number | null, verify: boolean): Promise<Float64Array>
+  /** Write encoded pieces to their places, and drop them. @param places triples [piece, descriptor, offset]. Rejects like node:fs */
+  write(places: Float64Array): Promise<void>
+  /** Drop all. */
+  free(): void
+}
 
 /** Fields as in IndexFile of format/index-file.ts. */
 export interface DecodedIndexFile {

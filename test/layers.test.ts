@@ -27,7 +27,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   restore: ['repository', 'format', ...PURE],
   retention: ['repository', 'format', ...PURE],
   check: ['repository', 'format', ...PURE],
-  archiver: ['repository', 'chunker', 'format', ...PURE],
+  archiver: ['repository', 'index/index', 'crypto', 'chunker', 'format', ...PURE],
   fs: ['format', ...PURE],
   fuse: ['fs', 'format', ...PURE],
   mount: ['fuse', 'fs', 'backend/location', 'backend/options', 'cache/open-cached', 'format', ...PURE],

@@ -69,7 +69,7 @@ export interface Near {
  * RefusedError for what will not; CorruptError where a file ends before offset + length; ERR_ABORTED at once when the signal says so.
  *
  * A backend tries each request once. Retries and limits are wrappers around it (retry.ts, connection-limit.ts, bandwidth.ts), which know nothing
- * of what they wrap: they ask an error whether it is `retryable`. What can also write will be `Backend extends ReadBackend`.
+ * of what they wrap: they ask an error whether it is `retryable`. What can also write is a Backend.
  */
 export interface ReadBackend {
   /** what to call it in messages; holds no password */
@@ -97,4 +97,22 @@ export interface ReadBackend {
   readAll(handle: Handle, maxLength: number, options?: ReadOptions): Promise<Buffer>
   stat(handle: Handle, options?: ReadOptions): Promise<FileInfo>
   close(): Promise<void>
+}
+
+export type SaveOptions = Pick<ReadOptions, 'signal' | 'idleMs' | 'alive'>
+
+/**
+ * Storage that can also be written to. The read path cannot name these methods, so nothing that only shows a repository changes one.
+ * Errors as of ReadBackend.
+ */
+export interface Backend extends ReadBackend {
+  /** Make the place ready for a new repository: folders, or what a server wants. What is there already stays. */
+  create(options?: SaveOptions): Promise<void>
+  /**
+   * Store a file whole or not at all: who lists or reads sees none of it before it is complete and, where the storage can say so, safe from a loss of power.
+   * A file of that name is replaced. `bytes` must not be written to until the promise settles.
+   */
+  save(handle: Handle, bytes: Buffer, options?: SaveOptions): Promise<void>
+  /** Remove a file. @throws NotFoundError if it was not there */
+  remove(handle: Handle, options?: SaveOptions): Promise<void>
 }

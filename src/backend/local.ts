@@ -1,10 +1,11 @@
-import { constants, open, readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { AccessError, CorruptError, DaybookError, NotFoundError } from '../errors.js'
+import { randomBytes } from 'node:crypto'
+import { chmod, constants, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { AccessError, CorruptError, DaybookError, NotFoundError, RefusedError } from '../errors.js'
 import { raceAbort, throwIfAborted } from '../util/abort.js'
 import { forEachLimited } from '../util/concurrency.js'
 import { isIdName } from '../util/hex.js'
-import type { FileInfo, FileType, Handle, Range, ReadBackend, ReadOptions } from './backend.js'
+import type { Backend, FileInfo, FileType, Handle, Range, ReadOptions, SaveOptions } from './backend.js'
 import { fileName } from './file-name.js'
 import { OpenFiles } from './open-files.js'
 
@@ -16,11 +17,12 @@ const STATS_AT_ONCE = 16
  * A repository in a folder, in restic's default layout: config, keys/, snapshots/, index/, locks/, data/xx/. Packs right in data/
  * are found too (repositories copied from object storage). Any folder may be a symbolic link.
  */
-export class LocalBackend implements ReadBackend {
+export class LocalBackend implements Backend {
   readonly location: string
   readonly connections = CONNECTIONS
   readonly #root: string
   readonly #packs: OpenFiles
+  #modes: Promise<Modes> | null = null
 
   /** @param root absolute path */
   constructor(root: string) {
@@ -67,7 +69,54 @@ export class LocalBackend implements ReadBackend {
     return raceAbort(this.#atEitherPlace(handle, async path => ({ name: handle.name, size: (await stat(path)).size })), signal)
   }
 
+  async create({ signal }: SaveOptions = {}): Promise<void> {
+    throwIfAborted(signal)
+    const folders = ['keys', 'snapshots', 'index', 'locks', ...Array.from({ length: 256 }, (_, byte) => `data/${byte.toString(16).padStart(2, '0')}`)]
+    for (const folder of folders) {
+      await mkdir(join(this.#root, folder), { recursive: true, mode: 0o700 }).catch(error => { throw translate(error, join(this.#root, folder), 'write') })
+    }
+  }
+
+  /** Under a name of its own first, which no list shows; on the disk before it gets its name; its name on the disk before this is over. */
+  async save(handle: Handle, bytes: Buffer, { signal }: SaveOptions = {}): Promise<void> {
+    throwIfAborted(signal)
+    const [path] = this.#paths(handle)
+    const { file: mode, folder: folderMode } = await (this.#modes ??= this.#readModes())
+    const temporary = `${path}-tmp-${randomBytes(6).toString('hex')}`
+    try {
+      const file = await open(temporary, 'wx', 0o600).catch(async error => {
+        if (!isMissing(error)) throw error
+        await mkdir(dirname(path), { recursive: true, mode: folderMode })
+        return open(temporary, 'wx', 0o600)
+      })
+      try {
+        await file.writeFile(bytes)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      await rename(temporary, path)
+      await syncFolder(dirname(path))
+      // As restic: nobody changes it by accident. Some file systems know no modes.
+      await chmod(path, mode & 0o444).catch(() => {})
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => {})
+      throw translate(error, path, 'write')
+    }
+  }
+
+  async remove(handle: Handle, { signal }: SaveOptions = {}): Promise<void> {
+    throwIfAborted(signal)
+    await this.#atEitherPlace(handle, path => rm(path))
+  }
+
   async close(): Promise<void> { await this.#packs.close() }
+
+  /** What the group may do with config, it may do with what is new. */
+  async #readModes(): Promise<Modes> {
+    const group = await stat(join(this.#root, 'config')).then(({ mode }) => (mode & 0o040) !== 0, () => false)
+    return group ? { file: 0o660, folder: 0o770 } : { file: 0o600, folder: 0o700 }
+  }
 
   async #list(type: Exclude<FileType, 'config'>, signal: AbortSignal | undefined): Promise<FileInfo[]> {
     const folder = join(this.#root, type)
@@ -139,14 +188,30 @@ function translateFor(handle: Handle, error: unknown, path: string): unknown {
   return translate(error, path)
 }
 
+interface Modes { readonly file: number, readonly folder: number }
+
+/** So that a new name outlives a loss of power. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } catch (error) {
+    // Some file systems cannot do it for folders.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  } finally {
+    await folder.close()
+  }
+}
+
 /** @returns what a caller can act on: no permission, which stays, or a fault that may pass */
-function translate(error: unknown, path: string): unknown {
+function translate(error: unknown, path: string, verb: 'read' | 'write' = 'read'): unknown {
   if (error instanceof DaybookError) return error
   const { code, syscall } = error as NodeJS.ErrnoException
   if (code === undefined || syscall === undefined) return error
   if (code === 'EACCES' || code === 'EPERM') {
-    return new AccessError(path, 'read it as the user who writes the backups or as root, or change the permissions', { cause: error })
+    return new AccessError(path, `${verb} it as the user who writes the backups or as root, or change the permissions`, { cause: error }, verb)
   }
+  if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EROFS') return new RefusedError(`cannot write ${path}: ${code === 'EROFS' ? 'the file system is read-only' : 'no space is left'}`, undefined, { cause: error })
   const hint = code === 'EMFILE' || code === 'ENFILE' ? 'too many open files; raise the limit (ulimit -n)' : code === 'EIO' ? 'the disk reports errors; look into the kernel log' : undefined
-  return new DaybookError('ERR_UNREACHABLE', `cannot read ${path}: ${code}`, hint, { cause: error })
+  return new DaybookError('ERR_UNREACHABLE', `cannot ${verb} ${path}: ${code}`, hint, { cause: error })
 }

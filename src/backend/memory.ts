@@ -1,11 +1,11 @@
 import { CorruptError, NotFoundError } from '../errors.js'
 import { throwIfAborted } from '../util/abort.js'
 import { isIdName } from '../util/hex.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { Backend, FileInfo, FileType, Handle, ReadOptions, SaveOptions } from './backend.js'
 import { fileName } from './file-name.js'
 
-/** A repository in memory: for tests, and the plainest reading of what ReadBackend promises. */
-export class MemoryBackend implements ReadBackend {
+/** A repository in memory: for tests, and the plainest reading of what Backend promises. */
+export class MemoryBackend implements Backend {
   readonly location = 'memory'
   readonly connections = 4
   /** by `type/name`; 'config/' is the config */
@@ -13,7 +13,17 @@ export class MemoryBackend implements ReadBackend {
 
   put({ type, name }: Handle, bytes: Uint8Array): void { this.files.set(`${type}/${name}`, Buffer.from(bytes)) }
 
-  remove({ type, name }: Handle): void { this.files.delete(`${type}/${name}`) }
+  async create(): Promise<void> {}
+
+  async save(handle: Handle, bytes: Buffer, { signal }: SaveOptions = {}): Promise<void> {
+    throwIfAborted(signal)
+    this.put(handle, bytes)
+  }
+
+  async remove(handle: Handle, { signal }: SaveOptions = {}): Promise<void> {
+    throwIfAborted(signal)
+    if (!this.files.delete(`${handle.type}/${handle.name}`)) throw new NotFoundError(fileName(handle))
+  }
 
   async list(type: Exclude<FileType, 'config'>, { signal }: ReadOptions = {}): Promise<FileInfo[]> {
     throwIfAborted(signal)

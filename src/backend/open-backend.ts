@@ -1,5 +1,5 @@
 import type { Logger } from '../util/log.js'
-import type { ReadBackend } from './backend.js'
+import type { Backend, ReadBackend } from './backend.js'
 import { LocalBackend } from './local.js'
 import type { Location } from './location.js'
 import { DEFAULT_OPTIONS, type BackendOptions } from './options.js'
@@ -16,6 +16,13 @@ export async function openBackend(location: Location, options: BackendOptions = 
   const { BandwidthLimit } = await import('./bandwidth.js')
   // Outermost: a line that is slow on purpose is not to be taken for a silent one.
   return new BandwidthLimit(backend, options.downloadKibPerSecond)
+}
+
+/** A location to be written to, with retries around it. @throws DaybookError ERR_USAGE, ERR_UNSUPPORTED */
+export async function openWritable(location: Location, options: BackendOptions = DEFAULT_OPTIONS, log?: Logger): Promise<Backend> {
+  if (location.scheme === 'local') return new LocalBackend(location.target)
+  const { openWritableRemote } = await import('./open-remote.js')
+  return openWritableRemote(location, options, log)
 }
 
 async function openFar(location: Location, replicas: readonly Location[], options: BackendOptions, log?: Logger): Promise<ReadBackend> {

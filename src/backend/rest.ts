@@ -3,7 +3,7 @@ import { DaybookError, NotFoundError } from '../errors.js'
 import { forEachLimited } from '../util/concurrency.js'
 import { isIdName } from '../util/hex.js'
 import { attempt, type Attempt } from './attempt.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { Backend, FileInfo, FileType, Handle, ReadOptions, SaveOptions } from './backend.js'
 import { fileName } from './file-name.js'
 import { readInto, readUpTo } from './http/body.js'
 import { HttpClient, makeAgents } from './http/client.js'
@@ -16,13 +16,13 @@ const V2 = 'application/vnd.x.restic.rest.v2'
 /** Two million packs. */
 const MAX_LIST_BYTES = 200 << 20
 
-type Request<T> = (get: (method: 'GET' | 'HEAD', path: string, range?: string) => Promise<IncomingMessage>, attempt: Attempt) => Promise<T>
+type Request<T> = (get: (method: 'GET' | 'HEAD' | 'POST' | 'DELETE', path: string, range?: string, body?: Buffer) => Promise<IncomingMessage>, attempt: Attempt) => Promise<T>
 
 /**
  * A repository behind a REST server (rest-server, `rclone serve restic`): restic's doc/REST_backend.rst. All files of a type lie in one folder there.
  * A list has names and sizes in version 2 of the protocol; in version 1 names only, and every size is asked for.
  */
-export class RestBackend implements ReadBackend {
+export class RestBackend implements Backend {
   readonly location: string
   readonly connections: number
   readonly #root: string
@@ -96,12 +96,40 @@ export class RestBackend implements ReadBackend {
     return this.#request(options, async get => ({ name: handle.name, size: await this.#size(get, handle) }))
   }
 
+  create(options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, async get => {
+      const answer = await get('POST', '?create=true')
+      this.#mustBe(answer, [200, 201, 204], null)
+      drop(answer, undefined)
+    })
+  }
+
+  /** The server compares what it got with the name, which is its hash, and shows nothing before. */
+  save(handle: Handle, bytes: Buffer, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, async get => {
+      const answer = await get('POST', pathOf(handle), undefined, bytes)
+      // 403 also says that the file is there: the answer to an earlier try may have been lost.
+      if (answer.statusCode === 403 && await this.#size(get, handle).then(size => size === bytes.length, () => false)) return drop(answer, undefined)
+      this.#mustBe(answer, [200, 201, 204], fileName(handle))
+      drop(answer, undefined)
+    })
+  }
+
+  remove(handle: Handle, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, async get => {
+      const answer = await get('DELETE', pathOf(handle))
+      this.#mustBe(answer, [200, 204], fileName(handle))
+      drop(answer, undefined)
+    })
+  }
+
   async close(): Promise<void> { this.#client.close() }
 
   #request<T>(options: ReadOptions, request: Request<T>): Promise<T> {
     return attempt(this.location, options, async current => {
-      const get = async (method: 'GET' | 'HEAD', path: string, range?: string) => {
-        const answer = await this.#client.send(method, this.#root + path, range === undefined ? {} : { range }, current.signal)
+      const get = async (method: 'GET' | 'HEAD' | 'POST' | 'DELETE', path: string, range?: string, body?: Buffer) => {
+        const headers = { ...range !== undefined && { range }, ...body && { 'content-type': 'application/octet-stream' } }
+        const answer = await this.#client.send(method, this.#root + path, headers, current.signal, body && { bytes: body, progress: () => current.alive() })
         current.alive()
         return answer
       }

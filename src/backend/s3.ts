@@ -1,10 +1,11 @@
-import type { Readable } from 'node:stream'
-import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
+import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { DeleteObjectCommand, GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3'
 import type { GetObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { DaybookError } from '../errors.js'
 import { isIdName } from '../util/hex.js'
 import { attempt, type Attempt } from './attempt.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { Backend, FileInfo, FileType, Handle, ReadOptions, SaveOptions } from './backend.js'
 import { fileName } from './file-name.js'
 import { readInto, readUpTo } from './http/body.js'
 import { nothing, tooLong, truncated } from './http/errors.js'
@@ -14,8 +15,11 @@ import { s3Client } from './s3-client.js'
 import { isRangeError, lengthBehindRange, s3Error } from './s3-errors.js'
 import { parseS3Location, type S3Location } from './s3-location.js'
 
+/** Handed to the connection at once: enough to keep it busy, little enough to see that it takes it. */
+const BODY_PIECE = 256 << 10
+
 /** A repository in a bucket of any store that speaks S3, in restic's default layout: the names of its files in a folder, with slashes. */
-export class S3Backend implements ReadBackend {
+export class S3Backend implements Backend {
   readonly location: string
   readonly connections: number
   readonly #place: S3Location
@@ -83,6 +87,31 @@ export class S3Backend implements ReadBackend {
     return this.#request(options, fileName(handle), async current => ({ name: handle.name, size: await this.#size(handle, current) }))
   }
 
+  /** A bucket has no folders. */
+  async create(): Promise<void> {}
+
+  /** The hash of the contents is part of what is signed: a store keeps nothing else under the name. */
+  save(handle: Handle, bytes: Buffer, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, fileName(handle), async ({ signal, alive }) => {
+      const hash = createHash('sha256').update(bytes).digest('hex')
+      const body = Readable.from(pieces(bytes, alive), { objectMode: false, highWaterMark: BODY_PIECE })
+      const command = new PutObjectCommand({ Bucket: this.#place.bucket, Key: this.#keyOf(handle), Body: body, ContentLength: bytes.length, ContentType: 'application/octet-stream' })
+      command.middlewareStack.add(next => args => {
+        (args.request as { headers: Record<string, string> }).headers['x-amz-content-sha256'] = hash
+        return next(args)
+      }, { step: 'build', name: 'hashOfContents' })
+      await this.#client.send(command, { abortSignal: signal })
+      alive()
+    })
+  }
+
+  /** A store does not say whether there was one. */
+  remove(handle: Handle, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, fileName(handle), async ({ signal }) => {
+      await this.#client.send(new DeleteObjectCommand({ Bucket: this.#place.bucket, Key: this.#keyOf(handle) }), { abortSignal: signal })
+    })
+  }
+
   async close(): Promise<void> { this.#client.destroy() }
 
   #request<T>(options: ReadOptions, file: string | null, request: (current: Attempt) => Promise<T>): Promise<T> {
@@ -127,6 +156,13 @@ export class S3Backend implements ReadBackend {
 function nameOf(type: FileType, path: string): string | null {
   const name = type === 'data' && path[2] === '/' ? path.slice(3) : path
   return isIdName(name) && (name === path || path.startsWith(name.slice(0, 2))) ? name : null
+}
+
+function* pieces(bytes: Buffer, taken: () => void): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += BODY_PIECE) {
+    taken()
+    yield bytes.subarray(at, at + BODY_PIECE)
+  }
 }
 
 function discard<T>(body: Readable, error: T): T {

@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import type { FileEntryWithStats, Stats } from 'ssh2'
 import { AccessError, CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import { forEachLimited } from '../util/concurrency.js'
 import { isIdName } from '../util/hex.js'
 import { splitCommand } from '../util/split-command.js'
 import { attempt, type Attempt } from './attempt.js'
-import type { FileInfo, FileType, Handle, ReadBackend, ReadOptions } from './backend.js'
+import type { Backend, FileInfo, FileType, Handle, ReadOptions, SaveOptions } from './backend.js'
 import { fileName } from './file-name.js'
 import type { Location } from './location.js'
 import { connectionsOf, type BackendOptions } from './options.js'
@@ -24,7 +25,7 @@ const FOLDERS_AT_ONCE = 16
 const Status = { eof: 1, noSuchFile: 2, permissionDenied: 3 } as const
 
 /** A repository behind an SSH server, in restic's default layout; packs right in data/ are found too, as in a local folder. */
-export class SftpBackend implements ReadBackend {
+export class SftpBackend implements Backend {
   readonly location: string
   readonly connections: number
   readonly #root: string
@@ -101,7 +102,76 @@ export class SftpBackend implements ReadBackend {
     }))
   }
 
+  create(options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, 'config', async (connection, { alive }) => {
+      const folders = ['keys', 'snapshots', 'index', 'locks', 'data']
+      for (const folder of ['', ...folders]) await this.#makeFolder(connection, folder)
+      await forEachLimited(Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0')), FOLDERS_AT_ONCE, async name => {
+        await this.#makeFolder(connection, `data/${name}`)
+        alive()
+      })
+    })
+  }
+
+  /** Under a name of its own first, which no list shows; its length is asked for before it gets its name. */
+  save(handle: Handle, bytes: Buffer, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, handle, async (connection, current) => {
+      const path = this.#pathOf(handle)
+      const temporary = `${path}-tmp-${randomBytes(6).toString('hex')}`
+      const open = () => connection.call<Buffer>(done => connection.sftp.open(temporary, 'wx', { mode: 0o600 }, done))
+      const opened = await open().catch(async error => {
+        if (statusOf(error) !== Status.noSuchFile) throw error
+        await this.#makeFolder(connection, path.slice(this.#root.length + 1, path.lastIndexOf('/')))
+        return open()
+      })
+      try {
+        await writeAll(connection, opened, bytes, current)
+        const { size } = await connection.call<Stats>(done => connection.sftp.fstat(opened, done))
+        if (size !== bytes.length) throw new DaybookError('ERR_UNREACHABLE', `${this.location} kept ${size} bytes of ${bytes.length} of ${fileName(handle)}`)
+        // OpenSSH has it; what others do is up to them.
+        await connection.call<void>(done => connection.sftp.ext_openssh_fsync(opened, error => done(error ?? null, undefined))).catch(error => { if (connection.closed) throw error })
+        await connection.call<void>(done => connection.sftp.close(opened, error => done(error ?? null, undefined)))
+        await this.#rename(connection, temporary, path)
+      } catch (error) {
+        closeFile(connection, opened)
+        if (!connection.closed) await connection.call<void>(done => connection.sftp.unlink(temporary, error => done(error ?? null, undefined))).catch(() => {})
+        throw error
+      }
+      await connection.call<void>(done => connection.sftp.chmod(path, 0o400, error => done(error ?? null, undefined))).catch(() => {})
+    })
+  }
+
+  remove(handle: Handle, options: SaveOptions = {}): Promise<void> {
+    return this.#request(options, handle, connection => this.#atEitherPlace(handle, path => connection.call<void>(done => connection.sftp.unlink(path, error => done(error ?? null, undefined)))))
+  }
+
   async close(): Promise<void> { this.#pool.close() }
+
+  /** With those above it; one that is there stays. */
+  async #makeFolder(connection: SshConnection, folder: string): Promise<void> {
+    const path = folder === '' ? this.#root : `${this.#root}/${folder}`
+    const make = (path: string) => connection.call<void>(done => connection.sftp.mkdir(path, { mode: 0o700 }, error => done(error ?? null, undefined)))
+    const isThere = () => connection.call<Stats>(done => connection.sftp.stat(path, done)).then(stats => stats.isDirectory(), () => false)
+    try {
+      await make(path)
+    } catch (error) {
+      if (await isThere()) return
+      const parent = path.slice(0, path.lastIndexOf('/'))
+      if (statusOf(error) !== Status.noSuchFile || parent === '' || folder !== '') throw error
+      for (let at = path.indexOf('/', 1); at > 0; at = path.indexOf('/', at + 1)) await make(path.slice(0, at)).catch(() => {})
+      await make(path)
+    }
+  }
+
+  /** SFTP's own rename replaces nothing; OpenSSH has one that does. */
+  async #rename(connection: SshConnection, from: string, to: string): Promise<void> {
+    try {
+      await connection.call<void>(done => connection.sftp.ext_openssh_rename(from, to, error => done(error ?? null, undefined)))
+    } catch (error) {
+      if (connection.closed || statusOf(error) === Status.permissionDenied) throw error
+      await connection.call<void>(done => connection.sftp.rename(from, to, error => done(error ?? null, undefined)))
+    }
+  }
 
   #request<T>(options: ReadOptions, what: Handle | FileType, request: (connection: SshConnection, current: Attempt) => Promise<T>): Promise<T> {
     return attempt(this.location, options, async current => {
@@ -159,18 +229,21 @@ export class SftpBackend implements ReadBackend {
     if (stats?.isFile()) files.set(name, { name, size: stats.size })
   }
 
-  async #atEitherPlace<T>({ type, name }: Handle, use: (path: string) => Promise<T>): Promise<T> {
-    if (type === 'config') return use(`${this.#root}/config`)
+  async #atEitherPlace<T>(handle: Handle, use: (path: string) => Promise<T>): Promise<T> {
+    try {
+      return await use(this.#pathOf(handle))
+    } catch (error) {
+      if (handle.type !== 'data' || statusOf(error) !== Status.noSuchFile) throw error
+      return use(`${this.#root}/data/${handle.name}`)
+    }
+  }
+
+  /** Where a file belongs. */
+  #pathOf({ type, name }: Handle): string {
+    if (type === 'config') return `${this.#root}/config`
     // A name comes from stored files; it must not lead anywhere else.
     if (!isIdName(name)) throw new DaybookError('ERR_USAGE', `not a file name of a repository: ${JSON.stringify(name)}`)
-    const flat = `${this.#root}/${type}/${name}`
-    if (type !== 'data') return use(flat)
-    try {
-      return await use(`${this.#root}/data/${name.slice(0, 2)}/${name}`)
-    } catch (error) {
-      if (statusOf(error) !== Status.noSuchFile) throw error
-      return use(flat)
-    }
+    return type === 'data' ? `${this.#root}/data/${name.slice(0, 2)}/${name}` : `${this.#root}/${type}/${name}`
   }
 }
 
@@ -193,6 +266,15 @@ async function readRange(connection: SshConnection, handle: Buffer, target: Buff
     }
   })
   return end
+}
+
+async function writeAll(connection: SshConnection, handle: Buffer, bytes: Buffer, { signal, alive }: Attempt): Promise<void> {
+  const starts = Array.from({ length: Math.ceil(bytes.length / CHUNK) }, (_, i) => i * CHUNK)
+  await forEachLimited(starts, CHUNKS_AT_ONCE, async start => {
+    signal.throwIfAborted()
+    await connection.call<void>(done => connection.sftp.write(handle, bytes, start, Math.min(CHUNK, bytes.length - start), start, error => done(error ?? null, undefined)))
+    alive()
+  })
 }
 
 function statusOf(error: unknown): number | null {

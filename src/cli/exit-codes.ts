@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../errors.js'
 import { BusyError } from '../mount/unmount.js'
 
-/** What commands exit with. 10, 12 and 130 mean what they mean in restic (its "Scripting" chapter), so that its scripts can be kept. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, unwell: 3, noMount: 4, noRepository: 10, wrongPassword: 12, cancelled: 130, brokenPipe: 141 } as const
+/** What commands exit with. 3 (of `backup`), 10, 11, 12 and 130 mean what they mean in restic (its "Scripting" chapter), so that its scripts can be kept. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, incomplete: 3, unwell: 3, noMount: 4, noRepository: 10, locked: 11, wrongPassword: 12, cancelled: 130, brokenPipe: 141 } as const
 
 const EXIT_OF = {
   ERR_NOT_FOUND: EXIT.failure,
@@ -14,6 +14,7 @@ const EXIT_OF = {
   ERR_UNSUPPORTED: EXIT.failure,
   ERR_USAGE: EXIT.usage,
   ERR_INDEX: EXIT.failure,
+  ERR_LOCKED: EXIT.locked,
 } as const satisfies Record<ErrorCode, number>
 
 export function exitCodeOf(error: unknown): number {
@@ -27,7 +28,9 @@ Exit codes:
   0    done
   1    failed
   2    the command line, or what it names, is wrong
+  3    a backup was made, but something could not be read
   10   there is no repository
+  11   the repository is locked
   12   wrong password
   130  cancelled (SIGINT, SIGTERM)`
 

@@ -20,6 +20,8 @@ export interface GlobalOptions {
   cacert?: string[]
   tlsClientCert?: string
   insecureTls?: boolean
+  /** how long to wait for a locked repository, as given */
+  retryLock?: string
   quiet?: boolean
   /** how often -v was given */
   verbose: number

@@ -119,6 +119,35 @@ Examples:
   daybook status --json | jq '.mounts[] | select(.ok | not)'
 ${STATUS_EXIT_CODES_HELP}`)
 
+  program.command('init')
+    .summary('make a new repository')
+    .description('Make a new, empty restic repository at the place that -r names.')
+    .option('--repository-version <format>', 'format of the repository: 1, 2, stable, latest', 'stable')
+    .action(run(async options => (await import('./init.js')).initCommand(options)))
+    .addHelpText('after', `
+Examples:
+  daybook -r /srv/restic init
+  daybook -r s3:https://host/bucket -p ~/.restic-password init
+${EXIT_CODES_HELP}`)
+
+  const backup = program.command('backup').argument('[path...]', 'files and directories')
+    .summary('save files and directories as a snapshot')
+    .description('Save files and directories as a new snapshot. What an earlier snapshot of the same paths has, and is unchanged, is not read again.')
+  addBackupOptions(backup)
+  backup.action(run(async (options, paths: string[]) => (await import('./backup.js')).backupCommand(options, paths)))
+  backup.addHelpText('after', `
+Patterns of --exclude are restic's: * ? [a-z] within a name, ** for any number of names; one that begins with a slash is a whole path, others match
+anywhere; ! in front takes back what was excluded before.
+
+Examples:
+  daybook -r /srv/restic backup /home /etc
+  daybook -r /srv/restic backup --exclude '*.tmp' --exclude-caches --one-file-system /
+  daybook -r /srv/restic backup --set-path files=/home/alice --set-path mails=/var/mail/alice --host web1
+  pg_dump shop | daybook -r /srv/restic backup --stdin --stdin-filename shop.sql
+  daybook -r /srv/restic backup --stdin-from-command --stdin-filename shop.sql -- pg_dump shop
+  find /data -newer stamp -print0 | daybook -r /srv/restic backup --files-from-raw -
+${EXIT_CODES_HELP}`)
+
   program.command('doctor')
     .summary('see whether this machine can mount')
     .description('Look at what a mount needs on this machine, and say how to mend what is missing. Exits with 1 if a mount cannot work.')
@@ -153,9 +182,41 @@ function addGlobalOptions(program: Command): void {
     new Option('-q, --quiet', 'say nothing that is not asked for'),
     new Option('-v, --verbose', 'say more; -vv: for finding faults').default(0, '').argParser((_, count: number) => count + 1),
     new Option('--json', 'for programs: JSON on standard output, errors as JSON'),
-    new Option('--no-lock', 'accepted for the sake of scripts written for restic: daybook never locks'),
+    new Option('--no-lock', 'accepted for the sake of scripts written for restic: what only reads never locks'),
   ]
   for (const option of globals) program.addOption(option)
+}
+
+function addBackupOptions(command: Command): void {
+  command
+    .option('-e, --exclude <pattern>', 'leave out what matches (repeat for several)', collect)
+    .option('--iexclude <pattern>', 'the same, upper and lower case alike', collect)
+    .option('--exclude-file <file>', 'patterns for --exclude, one per line (repeat for several)', collect)
+    .option('--iexclude-file <file>', 'patterns for --iexclude', collect)
+    .option('--exclude-if-present <name[:header]>', 'of directories with a file of this name (that begins so) save nothing but that file', collect)
+    .option('--exclude-caches', 'the same for directories marked as caches (CACHEDIR.TAG)')
+    .option('--exclude-larger-than <size>', 'leave out larger files (500M, 2G)')
+    .option('-x, --one-file-system', 'stay on the file systems of the paths named')
+    .option('--files-from <file>', 'paths to save, patterns allowed, one per line (repeat for several; - is standard input)', collect)
+    .option('--files-from-verbatim <file>', 'the same, without patterns and comments', collect)
+    .option('--files-from-raw <file>', 'the same, each ending with a NUL byte', collect)
+    .option('--stdin', 'save what comes from standard input as one file')
+    .option('--stdin-from-command', 'the arguments are a command: save what it writes to its standard output; if it fails, no snapshot is made')
+    .option('--stdin-filename <name>', 'name of that file in the snapshot', 'stdin')
+    .option('--set-path <name=path>', 'save this path under a name of its own at the root of the snapshot (repeat for several)', collect)
+    .option('--tag <tag,...>', 'tags of the snapshot (repeat for several)', collect)
+    .option('-H, --host <host>', 'host name of the snapshot ($RESTIC_HOST; default: of this machine)')
+    .option('--time <time>', 'time of the snapshot (2026-11-20 13:47:00; default: now)')
+    .option('--parent <id>', 'compare with this snapshot; "latest" is the newest (default: the newest of the same host and paths)')
+    .option('-g, --group-by <words>', 'what makes a snapshot one to compare with: host, paths, tags', 'host,paths')
+    .option('-f, --force', 'read all files, also those that seem unchanged')
+    .option('-n, --dry-run', 'store nothing, and say what would be done')
+    .option('--skip-if-unchanged', 'make no snapshot if it would be the same as the one compared with')
+    .option('--ignore-ctime', 'a file with another ctime may be unchanged all the same ($RESTIC_IGNORE_CTIME)')
+    .option('--ignore-inode', 'neither ctime nor inode number need to be the same ($RESTIC_IGNORE_INODE)')
+    .addOption(new Option('--compression <how>', 'auto, off, max').choices(['auto', 'off', 'max']).env('RESTIC_COMPRESSION').default('auto'))
+    .option('--no-extra-verify', 'do not read back what was encrypted before it is stored')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
 }
 
 function addFilters(command: Command): void {

@@ -57,3 +57,29 @@ function lookUp(database: 'passwd' | 'group', name: string, entryWanted = false)
 }
 
 function unknown(kind: string, name: string): never { throw new DaybookError('ERR_USAGE', `--owner: there is no ${kind} ${name}`) }
+
+/** "2026-11-20 13:47:00", with a T, without seconds or without a time: ms since 1970, in the zone of this process */
+export function parseTime(option: string, text: string): number {
+  const found = /^(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(text)
+  const [year, month, day, hour = 0, minute = 0, second = 0] = (found ?? []).slice(1).map(part => part === undefined ? undefined : Number(part)) as number[]
+  const date = found === null ? null : new Date(year, month - 1, day, hour, minute, second)
+  const same = date !== null && date.getMonth() === month - 1 && date.getDate() === day && hour < 24 && minute < 60 && second < 60
+  if (!same) throw new DaybookError('ERR_USAGE', `${option} ${text}: not a time`, 'example: 2026-11-20 13:47:00')
+  return date.getTime()
+}
+
+/** "1.5 GiB" */
+export function formatBytes(bytes: number): string {
+  let unit = 0
+  for (; bytes >= 1024 && unit < UNITS.length - 1; unit++) bytes /= 1024
+  return unit === 0 ? `${Math.floor(bytes)} B` : `${bytes.toFixed(bytes < 10 ? 2 : bytes < 100 ? 1 : 0)} ${UNITS[unit]}iB`
+}
+
+/** "1:02:03", "2:03", "3.4 s" */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`
+  const whole = Math.round(seconds)
+  const two = (n: number) => String(n).padStart(2, '0')
+  const minutes = Math.floor(whole / 60)
+  return minutes < 60 ? `${minutes}:${two(whole % 60)}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`
+}

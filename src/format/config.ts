@@ -26,3 +26,8 @@ export function decodeConfig(json: Uint8Array): RepositoryConfig {
   if (typeof polynomial !== 'string' || !/^[0-9a-f]{1,16}$/i.test(polynomial)) throw new CorruptError('config', 'no chunker polynomial')
   return { version, id, chunkerPolynomial: polynomial }
 }
+
+/** The JSON of a config, as restic writes it. */
+export function encodeConfig({ version, id, chunkerPolynomial }: RepositoryConfig): Buffer {
+  return Buffer.from(JSON.stringify({ version, id, chunker_polynomial: chunkerPolynomial }))
+}

@@ -1,6 +1,7 @@
 import { CorruptError } from '../errors.js'
 import { native, type DecodedIndexFile } from '../native.js'
 import { INDEX_RECORD_LENGTH, IndexBlobType } from './index-record.js'
+import type { PackEntry } from './pack-header.js'
 
 /** What an index file says, in a few buffers whatever its size. */
 export interface IndexFile {
@@ -58,4 +59,23 @@ export function* indexBlobs(file: Pick<IndexFile, 'blobs'>): Generator<IndexBlob
       offset: blobs.readDoubleLE(at + 48),
     }
   }
+}
+
+/** What an index file says of one pack. */
+export interface IndexedPack {
+  /** 64 hex digits */
+  readonly pack: string
+  readonly entries: readonly PackEntry[]
+}
+
+/** The JSON of an index file. */
+export function encodeIndexFile(packs: readonly IndexedPack[]): Buffer {
+  return Buffer.from(JSON.stringify({
+    packs: packs.map(({ pack, entries }) => ({
+      id: pack,
+      blobs: entries.map(({ id, type, offset, length, plainLength }) => ({
+        id: id.toString('hex'), type, offset, length, uncompressed_length: plainLength > 0 ? plainLength : undefined,
+      })),
+    })),
+  }))
 }

@@ -77,3 +77,14 @@ function positive(file: string, field: string, value: unknown): number {
 function text(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
+
+/** The JSON of a key file, plain. */
+export function encodeKeyFile({ hostname, username, created, N, r, p, salt, data }: KeyFile): Buffer {
+  return Buffer.from(JSON.stringify({ created, username, hostname, kdf: 'scrypt', N, r, p, salt: salt.toString('base64'), data: data.toString('base64') }))
+}
+
+/** What `data` of a key file holds before it is encrypted. @param keys 64 bytes: AES-256 key, Poly1305 k, Poly1305 r */
+export function encodeMasterKeys(keys: Buffer): Buffer {
+  const part = (from: number, to: number) => keys.subarray(from, to).toString('base64')
+  return Buffer.from(JSON.stringify({ mac: { k: part(32, 48), r: part(48, 64) }, encrypt: part(0, 32) }))
+}

@@ -72,3 +72,19 @@ export function decodePackHeader(pack: string, header: Uint8Array, blobsLength =
   }
   return entries
 }
+
+/** bytes that one blob takes in a header */
+export function packEntryLength(plainLength: number): number { return plainLength > 0 ? COMPRESSED_ENTRY_LENGTH : PLAIN_ENTRY_LENGTH }
+
+/** The inverse of decodePackHeader, to be encrypted. @param entries in pack order, without gaps */
+export function encodePackHeader(entries: readonly PackEntry[]): Buffer {
+  const header = Buffer.allocUnsafe(entries.reduce((sum, { plainLength }) => sum + packEntryLength(plainLength), 0))
+  let at = 0
+  for (const { id, type, length, plainLength } of entries) {
+    header[at] = (type === 'tree' ? 1 : 0) + (plainLength > 0 ? 2 : 0)
+    at = header.writeUInt32LE(length, at + 1)
+    if (plainLength > 0) at = header.writeUInt32LE(plainLength, at)
+    at += id.copy(header, at)
+  }
+  return header
+}

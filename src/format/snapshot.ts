@@ -74,3 +74,49 @@ function texts(value: unknown): string[] {
 function idOrNull(value: unknown): string | null {
   return typeof value === 'string' && isIdName(value) ? value : null
 }
+
+/** Statistics of a backup, named as restic names them. Sizes in bytes. */
+export interface SnapshotSummary {
+  readonly backup_start: string
+  readonly backup_end: string
+  readonly files_new: number
+  readonly files_changed: number
+  readonly files_unmodified: number
+  readonly dirs_new: number
+  readonly dirs_changed: number
+  readonly dirs_unmodified: number
+  readonly data_blobs: number
+  readonly tree_blobs: number
+  readonly data_added: number
+  readonly data_added_packed: number
+  readonly total_files_processed: number
+  readonly total_bytes_processed: number
+}
+
+/** A snapshot that is to be written. */
+export interface NewSnapshot {
+  readonly time: string
+  /** 64 hex digits */
+  readonly parent: string | null
+  /** 64 hex digits */
+  readonly tree: string
+  readonly paths: readonly string[]
+  readonly hostname: string
+  readonly username: string
+  readonly uid: number
+  readonly gid: number
+  readonly excludes: readonly string[]
+  readonly tags: readonly string[]
+  readonly programVersion: string
+  readonly summary: SnapshotSummary
+}
+
+/** The JSON of a snapshot, with what is empty left out, as restic has it. */
+export function encodeSnapshot(snapshot: NewSnapshot): Buffer {
+  const { time, parent, tree, paths, hostname, username, uid, gid, excludes, tags, programVersion, summary } = snapshot
+  const list = (items: readonly string[]) => items.length > 0 ? items : undefined
+  return Buffer.from(JSON.stringify({
+    time, parent: parent ?? undefined, tree, paths, hostname: hostname || undefined, username: username || undefined, uid: uid || undefined, gid: gid || undefined,
+    excludes: list(excludes), tags: list(tags), program_version: programVersion, summary,
+  }))
+}

@@ -28,3 +28,14 @@ export function parseTimestamp(text: string): Timestamp | null {
   const fraction = (match[7] ?? '').padEnd(9, '0')
   return { ms: date.getTime() - zoneMinutes * 60_000 + Number(fraction.slice(0, 3)), ns: Number(fraction.slice(3, 9)), zoneMinutes }
 }
+
+/** As Go writes a time (RFC3339Nano), in the zone of this process. @param ns nanoseconds within that ms */
+export function formatTimestamp(ms: number, ns = 0): string {
+  const date = new Date(ms)
+  const zone = -date.getTimezoneOffset()
+  const digits = (value: number, count = 2) => String(value).padStart(count, '0')
+  const local = new Date(ms + zone * 60_000).toISOString().slice(0, -5)
+  const fraction = (digits(date.getUTCMilliseconds(), 3) + digits(ns, 6)).replace(/0+$/, '')
+  const offset = zone === 0 ? 'Z' : `${zone < 0 ? '-' : '+'}${digits(Math.floor(Math.abs(zone) / 60))}:${digits(Math.abs(zone) % 60)}`
+  return `${local}${fraction && `.${fraction}`}${offset}`
+}

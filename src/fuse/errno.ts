@@ -11,6 +11,7 @@ const ERRNO = {
   // a file of the repository that is missing is not a missing name: the entry is there, its bytes are not
   ERR_NOT_FOUND: errno.EIO, ERR_CORRUPT: errno.EIO, ERR_UNREACHABLE: errno.EIO, ERR_ABORTED: errno.EIO,
   ERR_WRONG_PASSWORD: errno.EIO, ERR_NO_REPOSITORY: errno.EIO, ERR_UNSUPPORTED: errno.EIO, ERR_USAGE: errno.EIO, ERR_INDEX: errno.EIO,
+  ERR_LOCKED: errno.EIO,
 } satisfies Record<ErrorCode | FsErrorCode, number>
 
 /** @returns errno, EIO for whatever is not ours; never ENOSYS, which would switch the operation off for the whole mount */

@@ -27,6 +27,8 @@ export interface LocalIndex {
   readonly persistent: boolean
   /** all copies of a blob, best first (packs marked for deletion last); [] if unknown */
   locate(id: Uint8Array): BlobLocation[]
+  /** Is there a copy of this blob that will stay: in a pack that an index file lists and none marks for deletion? Then it need not be stored again. */
+  holds(type: 'data' | 'tree', id: Uint8Array): boolean
   /** 64 hex digits; '' once the pack has left the index (pack numbers are never used again, also not after a reset) */
   packName(pack: number): string
   /** where the last tree of a pack ends, as far as is known; 0 if nothing is */

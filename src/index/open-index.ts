@@ -86,6 +86,7 @@ class SqliteIndex implements LocalIndex {
     return unwritten.length > 0 ? unwritten : this.#read(reader => reader.locate(id), [])
   }
 
+  holds(type: 'data' | 'tree', id: Uint8Array): boolean { return this.#read(reader => reader.holds(type, id), false) }
   packName(pack: number): string { return this.#unwritten.packName(pack) ?? this.#read(reader => reader.packName(pack), '') }
   treesEnd(pack: number): number { return this.#unwritten.treesEnd(pack) ?? this.#read(reader => reader.treesEnd(pack), 0) }
   hasPack(name: string): boolean { return this.#read(reader => reader.hasPack(name), false) }

@@ -29,6 +29,7 @@ export class Reader {
   readonly #commit: Database.Statement<[]>
   readonly #dataBlob: Database.Statement<[Uint8Array], LocationRow>
   readonly #treeBlob: Database.Statement<[Uint8Array], LocationRow>
+  readonly #holds: Record<'data' | 'tree', Database.Statement<[Uint8Array], number>>
   readonly #pack: Database.Statement<[number], [name: Buffer, checksum: number]>
   readonly #rank: Database.Statement<[number], number>
   readonly #treesEnd: Database.Statement<[number], number>
@@ -47,6 +48,9 @@ export class Reader {
       this.#commit = db.prepare('COMMIT')
       this.#dataBlob = db.prepare<[Uint8Array], LocationRow>('SELECT pack, offset, length, plain_length, checksum FROM data_blobs WHERE id = ?').raw()
       this.#treeBlob = db.prepare<[Uint8Array], LocationRow>('SELECT pack, offset, length, plain_length, checksum FROM tree_blobs WHERE id = ?').raw()
+      const holds = (table: string) => db.prepare<[Uint8Array], number>(
+        `SELECT 1 FROM ${table} b JOIN packs p USING (pack) WHERE b.id = ? AND p.to_delete = 0 AND p.gone = 0`).pluck()
+      this.#holds = { data: holds('data_blobs'), tree: holds('tree_blobs') }
       this.#pack = db.prepare<[number], [Buffer, number]>('SELECT name, checksum FROM packs WHERE pack = ?').raw()
       this.#rank = db.prepare<[number], number>('SELECT to_delete + 2 * gone FROM packs WHERE pack = ?').pluck()
       this.#treesEnd = db.prepare<[number], number>('SELECT offset + length FROM tree_blobs WHERE pack = ? ORDER BY offset DESC LIMIT 1').pluck()
@@ -68,6 +72,11 @@ export class Reader {
       locations.push({ pack, offset, length, plainLength })
     }
     return locations.length < 2 ? locations : this.#bestFirst(locations)
+  }
+
+  holds(type: 'data' | 'tree', id: Uint8Array): boolean {
+    this.#turn()
+    return this.#holds[type].get(id) !== undefined
   }
 
   packName(pack: number): string {

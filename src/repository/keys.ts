@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { hostname, userInfo } from 'node:os'
+import { hostname } from 'node:os'
 import { openMasterKey } from '../crypto/master-key.js'
 import { CorruptError, DaybookError } from '../errors.js'
 import { decodeKeyFile } from '../format/key-file.js'
 import type { KeyFile } from '../format/key-file.js'
 import { throwIfAborted } from '../util/abort.js'
+import { username } from '../util/username.js'
 
 export interface KeySearchOptions {
   signal?: AbortSignal
@@ -86,14 +87,6 @@ function byLikelihood(hint: string | null): (a: Candidate, b: Candidate) => numb
   const rank = ({ name, key, sound }: Candidate) =>
     (hint && name.startsWith(hint) ? 8 : 0) + (sound ? 4 : 0) + (key.hostname === host ? (key.username === user ? 2 : 1) : 0)
   return (a, b) => rank(b) - rank(a) || (a.key.created < b.key.created ? 1 : a.key.created > b.key.created ? -1 : 0)
-}
-
-function username(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return '' // a uid without an entry in the password database
-  }
 }
 
 async function firstThatOpens(candidates: Candidate[], password: Uint8Array, signal: AbortSignal | undefined,

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import type { Handle, ReadBackend } from '../../src/backend/backend.js'
@@ -8,7 +8,8 @@ import { LocalBackend } from '../../src/backend/local.js'
 import { MemoryBackend } from '../../src/backend/memory.js'
 import { ReplicaBackend } from '../../src/backend/replicas.js'
 import { RetryBackend } from '../../src/backend/retry.js'
-import { backendSuite } from '../fixtures/backend-suite.js'
+import { WritableConnectionLimit, WritableRetry } from '../../src/backend/writable.js'
+import { backendSuite, writingSuite } from '../fixtures/backend-suite.js'
 import { FaultyBackend } from '../fixtures/faulty-backend.js'
 
 let folders = 0
@@ -53,3 +54,33 @@ for (const [name, wrap] of Object.entries<(inner: ReadBackend) => ReadBackend>({
 }
 backendSuite(t, 'local', () => localUnderTest((root, { type, name }) => type === 'data' ? join(root, 'data', name.slice(0, 2), name) : join(root, type, name)))
 backendSuite(t, 'local, packs right in data/', () => localUnderTest((root, { type, name }) => join(root, type, name)))
+
+writingSuite(t, 'memory', () => {
+  const backend = new MemoryBackend()
+  return { backend, reader: backend }
+})
+writingSuite(t, 'with retries and a limit of connections', () => {
+  const reader = new MemoryBackend()
+  return { backend: new WritableRetry(new WritableConnectionLimit(reader), { timeoutMs: 60_000 }), reader }
+})
+writingSuite(t, 'local', () => {
+  const root = join(t.testdirName, String(folders++))
+  return { backend: new LocalBackend(root), reader: new LocalBackend(root) }
+})
+
+t.test('a file in a folder has the modes restic gives it, and leaves nothing beside it', async t => {
+  for (const [config, file] of [[0o400, 0o400], [0o440, 0o440]] as const) {
+    const root = join(t.testdir({}), config.toString(8))
+    const backend = new LocalBackend(root)
+    await backend.create()
+    await backend.save({ type: 'config', name: '' }, Buffer.from('config'))
+    chmodSync(join(root, 'config'), config)
+    const next = new LocalBackend(root)
+    const name = 'ab'.repeat(32)
+    await next.save({ type: 'data', name }, Buffer.from('pack'))
+    t.equal(statSync(join(root, 'data', 'ab', name)).mode & 0o777, file)
+    t.strictSame(readdirSync(join(root, 'data', 'ab')), [name])
+    await t.rejects(next.save({ type: 'data', name: '../../escape' }, Buffer.from('x')), { code: 'ERR_USAGE' })
+    await Promise.all([backend.close(), next.close()])
+  }
+})

@@ -5,7 +5,7 @@ import { parseLocation } from '../../src/backend/location.js'
 import { openBackend } from '../../src/backend/open-backend.js'
 import { DEFAULT_OPTIONS } from '../../src/backend/options.js'
 import { RestBackend } from '../../src/backend/rest.js'
-import { backendSuite } from '../fixtures/backend-suite.js'
+import { backendSuite, writingSuite } from '../fixtures/backend-suite.js'
 import { hasRclone, Rclone } from '../fixtures/rclone.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
@@ -28,6 +28,10 @@ if (tier(t, 'rclone', hasRclone() || 'no rclone')) {
       }
     }
     backendSuite(t, 'rest', () => subject(async location => new RestBackend(location, DEFAULT_OPTIONS)))
+    writingSuite(t, 'rest', async () => {
+      const location = parseLocation(`rest:${server.url}/repository-${repositories++}/`)
+      return { backend: new RestBackend(location, DEFAULT_OPTIONS), reader: new RestBackend(location, DEFAULT_OPTIONS) }
+    })
     backendSuite(t, 'rest, with retries and limits', () => subject(location => openBackend(location)))
   })
 

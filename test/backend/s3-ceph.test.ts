@@ -6,10 +6,12 @@ import { parseLocation } from '../../src/backend/location.js'
 import { openBackend } from '../../src/backend/open-backend.js'
 import { DEFAULT_OPTIONS } from '../../src/backend/options.js'
 import { S3Backend } from '../../src/backend/s3.js'
-import { backendSuite } from '../fixtures/backend-suite.js'
+import { backendSuite, writingSuite } from '../fixtures/backend-suite.js'
 import { Ceph, keyOf, lackOfCeph } from '../fixtures/ceph.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
+
+t.setTimeout(120_000)
 
 const CONFIG = { type: 'config', name: '' } as const
 const AWS = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_PROFILE', 'AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE', 'AWS_DEFAULT_REGION', 'AWS_REGION']
@@ -38,6 +40,10 @@ if (tier(t, 'ceph', lackOfCeph)) {
     }
   }
   backendSuite(t, 's3', () => subject(async location => new S3Backend(location, DEFAULT_OPTIONS, ceph.env)))
+  writingSuite(t, 's3', async () => {
+    const location = parseLocation(`s3:${ceph.endpoint}/backups/written/${repositories++}`)
+    return { backend: new S3Backend(location, DEFAULT_OPTIONS, ceph.env), reader: new S3Backend(location, DEFAULT_OPTIONS, ceph.env) }
+  })
   backendSuite(t, 's3, with retries and limits', () => {
     Object.assign(process.env, ceph.env)
     return subject(location => openBackend(location))

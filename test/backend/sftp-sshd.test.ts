@@ -7,7 +7,7 @@ import { parseLocation } from '../../src/backend/location.js'
 import { openBackend } from '../../src/backend/open-backend.js'
 import { DEFAULT_OPTIONS } from '../../src/backend/options.js'
 import { SftpBackend } from '../../src/backend/sftp.js'
-import { backendSuite } from '../fixtures/backend-suite.js'
+import { backendSuite, writingSuite } from '../fixtures/backend-suite.js'
 import { eventually, output } from '../fixtures/run.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { hasSshd, Sshd } from '../fixtures/sshd.js'
@@ -64,6 +64,11 @@ if (tier(t, 'sshd', hasSshd() || 'no sshd, or not root')) {
   }
   backendSuite(t, 'sftp', () => subject(async location => new SftpBackend(location, withConfig())))
   backendSuite(t, 'sftp, packs right in data/', () => subject(async location => new SftpBackend(location, withConfig()), true))
+  const writable = (backend: (location: ReturnType<typeof parseLocation>) => SftpBackend) => {
+    const location = parseLocation(`sftp:backup:${join(dir, 'new', String(repositories++), 'repository')}`)
+    return { backend: backend(location), reader: new SftpBackend(location, withConfig()) }
+  }
+  writingSuite(t, 'sftp', () => writable(location => new SftpBackend(location, withConfig())))
   backendSuite(t, 'sftp, with retries and limits', () => subject(location => openBackend(location, withConfig())))
 
   t.test('every spelling of a location', async t => {

@@ -39,6 +39,12 @@ class ReadingAgent extends http.Agent {
   }
 }
 
+/** What is sent with a request. `progress` is called whenever the connection has taken some of it. */
+export interface HttpBody { readonly bytes: Buffer, readonly progress: () => void }
+
+/** Handed to the connection at once: enough to keep it busy, little enough to see that it takes it. */
+const BODY_PIECE = 256 << 10
+
 /** Requests to one server. */
 export class HttpClient {
   readonly #url: URL
@@ -53,13 +59,13 @@ export class HttpClient {
   }
 
   /** Rejects as Node does. The answer's body has to be read or destroyed; so does the signal. @param path encoded */
-  send(method: 'GET' | 'HEAD', path: string, headers: http.OutgoingHttpHeaders, signal: AbortSignal): Promise<http.IncomingMessage> {
+  send(method: 'GET' | 'HEAD' | 'POST' | 'DELETE', path: string, headers: http.OutgoingHttpHeaders, signal: AbortSignal, body?: HttpBody): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
       const { protocol, hostname, port } = this.#url
       const secure = protocol === 'https:'
       const options = {
         method, path, signal, agent: secure ? this.#agents.https : this.#agents.http, port,
-        hostname: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname, headers: { ...this.#headers, ...headers },
+        hostname: hostname.startsWith('[') ? hostname.slice(1, -1) : hostname, headers: { ...this.#headers, ...headers, ...body && { 'content-length': body.bytes.length } },
       }
       const request = (secure ? https : http).request(options)
       let answered = false
@@ -70,10 +76,11 @@ export class HttpClient {
       })
       request.on('error', (error: NodeJS.ErrnoException) => {
         // The server closed a kept connection in the moment it was used again: that says nothing about the request, and there are only so many of them.
-        if (!answered && request.reusedSocket && error.code === 'ECONNRESET' && !signal.aborted) resolve(this.send(method, path, headers, signal))
+        if (!answered && request.reusedSocket && error.code === 'ECONNRESET' && !signal.aborted) resolve(this.send(method, path, headers, signal, body))
         else reject(error)
       })
-      request.end()
+      if (body === undefined) request.end()
+      else sendBody(request, body)
     })
   }
 
@@ -81,4 +88,19 @@ export class HttpClient {
     this.#agents.http.destroy()
     this.#agents.https.destroy()
   }
+}
+
+function sendBody(request: http.ClientRequest, { bytes, progress }: HttpBody): void {
+  let at = 0
+  const next = (): void => {
+    while (at < bytes.length) {
+      const piece = bytes.subarray(at, at += BODY_PIECE)
+      progress()
+      if (request.write(piece)) continue
+      request.once('drain', next)
+      return
+    }
+    request.end()
+  }
+  next()
 }
