@@ -18,7 +18,7 @@ export interface AheadReaderOptions {
 interface Job { readonly reads: PlannedRead[], left: number, readonly done: () => void }
 
 const IN_FLIGHT_BYTES = 12 << 20
-const IDLE_BYTES = 8 << 20
+const IDLE_BYTES = 12 << 20
 /** So much more than is kept is not: a disk slower than the link. Not another try for some time. */
 const MAX_UNKEPT = 8 << 20
 const PAUSE_MS = 10_000

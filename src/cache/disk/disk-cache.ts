@@ -24,7 +24,7 @@ export interface DiskCacheOptions extends Pick<PackFilesOptions, 'max' | 'idleMs
   touchMs?: number
 }
 
-const QUEUE_BYTES = 12 << 20
+const QUEUE_BYTES = 8 << 20
 const PAUSE_MS = 30_000
 const TOUCH_MS = 60_000
 /** A disk that takes less than a line of 50 MiB/s brings is not waited for. */

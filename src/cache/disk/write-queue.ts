@@ -10,8 +10,8 @@ export interface Write {
 const CHUNK = 1 << 20
 /** At once: each is a few hops to a thread pool that others keep busy. Of one pack only one, so that they stay in order. */
 const WRITES_AT_ONCE = 3
-/** Chunks kept for the next write; more are left to the collector. */
-const IDLE_CHUNKS = 4
+/** Chunks kept for the next write; more are left to the collector, which is dearer than they are. */
+const IDLE_CHUNKS = 8
 
 /**
  * Copies of what was fetched, until the disk has them. Bounded: what comes faster than the disk takes it is not kept.
