@@ -51,6 +51,8 @@ export class RetryBackend extends AroundBackend {
   #answers = 0
   #failures = 0
   readonly #watches = new Set<Watch>()
+  /** those who sleep because the server was not there */
+  readonly #refused = new Set<() => void>()
 
   constructor(inner: ReadBackend, { timeoutMs, log = silentLogger, random = Math.random }: RetryOptions) {
     super(inner)
@@ -94,7 +96,7 @@ export class RetryBackend extends AroundBackend {
           const patienceMs = this.#patienceMs(error, timeoutMs)
           if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= patienceMs) throw error
           this.#failed(error, patienceMs)
-          await watch.race(new Promise(resolve => setTimeout(resolve, delay)))
+          await watch.race(this.#pause(delay, REFUSALS.has(causeCode(error))))
         }
       }
     } catch (error) {
@@ -142,6 +144,19 @@ export class RetryBackend extends AroundBackend {
     this.#lastError = { timeMs, message: error.message }
   }
 
+  /** Who was refused sleeps no longer than until somebody is answered: the server is there again. Who got an answer he could not use gives it time. */
+  #pause(delayMs: number, refused: boolean): Promise<void> {
+    return new Promise(resolve => {
+      const go = () => {
+        clearTimeout(timer)
+        this.#refused.delete(go)
+        resolve()
+      }
+      const timer = setTimeout(go, delayMs)
+      if (refused) this.#refused.add(go)
+    })
+  }
+
   #patienceMs(error: Error, timeoutMs: number): number {
     const wrongAddress = this.#aliveAt === -Infinity && REFUSALS.has(causeCode(error))
     return wrongAddress ? Math.min(FIRST_CONTACT_MS, timeoutMs) : timeoutMs
@@ -151,6 +166,7 @@ export class RetryBackend extends AroundBackend {
     this.#aliveAt = performance.now()
     if (this.#failing) this.#log.info(`${this.location} answers again`)
     this.#failing = this.#dead = false
+    for (const go of this.#refused) go()
   }
 
   #failed(error: Error, patienceMs: number): void {
