@@ -8,7 +8,7 @@ import { tier } from '../fixtures/tiers.js'
 
 // A real server behind a link that goes wrong, and a real copy: what passes is not noticed, what lasts costs what cannot be had and nothing else, and with a
 // replica nothing is lost. The same for a disk cache that is treated badly. Many more points of each: scripts/soak/remote-faults and cache-faults.
-t.setTimeout(300_000)
+t.setTimeout(600_000)
 
 const [alone, passing, lasting] = [{ replica: false }, { lasts: 'passing' }, { lasts: 'lasting' }] as const
 const TRIALS: TrialSettings[] = [
@@ -23,7 +23,7 @@ const TRIALS: TrialSettings[] = [
   { fault: 'credentials revoked', ...lasting, ...alone },
   { fault: 'pack removed', ...lasting, ...alone },
   { fault: 'pack pruned', ...passing, ...alone },
-  ...(['stall', '5xx', 'wrong bytes', 'pack removed'] as const).map(fault => ({ fault, ...lasting, replica: true })),
+  ...(['credentials revoked', 'wrong bytes', 'pack removed'] as const).map(fault => ({ fault, ...lasting, replica: true })),
 ]
 
 if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
@@ -31,7 +31,7 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
   const { seed, random } = seeded()
   t.comment(`SEED=${seed}`)
   await t.test('a remote that goes wrong', async t => {
-    const bench = await FaultBench.make(place, { folders: 8 })
+    const bench = await FaultBench.make(place, { folders: 6 })
     t.teardown(() => bench.stop())
     for (const settings of TRIALS) {
       const { what, points, problems, failed, peakKb } = await bench.trial(settings, random)
