@@ -27,6 +27,8 @@ const FIRST_CONTACT_MS = 5000
  */
 const SHARE_WHEN_DEAD = 10
 const MIN_WHEN_DEAD_MS = 1000
+/** A timer that comes so late: it was this process that stood still (SIGSTOP, a machine that was paused), and not the remote that was silent. */
+const ASLEEP_MS = 1000
 const REFUSALS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
@@ -214,10 +216,15 @@ class Watch {
     this.#signal?.removeEventListener('abort', this.#giveUp)
   }
 
-  #look(timeoutMs: number, aliveAt: () => number): void {
-    const left = Math.max(this.#started, aliveAt()) + timeoutMs - performance.now()
+  #look(timeoutMs: number, aliveAt: () => number, since = this.#started): void {
+    const now = performance.now()
+    const left = Math.max(since, aliveAt()) + timeoutMs - now
     if (left > 0) {
-      this.#timer = setTimeout(() => this.#look(timeoutMs, aliveAt), Math.min(Math.ceil(left), MAX_TIMER_MS))
+      const waitMs = Math.min(Math.ceil(left), MAX_TIMER_MS)
+      this.#timer = setTimeout(() => {
+        const woke = performance.now()
+        this.#look(timeoutMs, aliveAt, woke - now - waitMs > ASLEEP_MS ? woke : since)
+      }, waitMs)
       return
     }
     this.finish(new Error('timed out'))

@@ -117,6 +117,14 @@ t.test('a remote that was given up is not waited for as long again, until it ans
   t.ok(await asked() > 2500)
 })
 
+t.test('a process that stood still took the remote for silent', async t => {
+  const inner = new Proxy(faulty([]), { get: (target, key) => key === 'stat' ? () => new Promise(resolve => setTimeout(resolve, 2100, { name: PACK.name, size: 1 })) : Reflect.get(target, key, target) as unknown }) as ReadBackend
+  const asked = new RetryBackend(inner, { timeoutMs: 600 }).stat(PACK)
+  await new Promise(setImmediate)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000)
+  t.match(await asked, { size: 1 })
+})
+
 t.test('nobody is given up while something comes', async t => {
   const memory = faulty([])
   // Slow, but alive: 20 pieces in a second, each read longer than the time set.
