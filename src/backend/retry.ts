@@ -27,6 +27,8 @@ const FIRST_CONTACT_MS = 5000
  */
 const SHARE_WHEN_DEAD = 10
 const MIN_WHEN_DEAD_MS = 1000
+/** A timer that comes so late: it was this process that stood still (SIGSTOP, a machine that was paused), and not the remote that was silent. */
+const ASLEEP_MS = 1000
 const REFUSALS = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'])
 
 /**
@@ -51,6 +53,8 @@ export class RetryBackend extends AroundBackend {
   #answers = 0
   #failures = 0
   readonly #watches = new Set<Watch>()
+  /** those who sleep because the server was not there */
+  readonly #refused = new Set<() => void>()
 
   constructor(inner: ReadBackend, { timeoutMs, log = silentLogger, random = Math.random }: RetryOptions) {
     super(inner)
@@ -94,7 +98,7 @@ export class RetryBackend extends AroundBackend {
           const patienceMs = this.#patienceMs(error, timeoutMs)
           if (attempts === MAX_ATTEMPTS || performance.now() + delay - failingSince >= patienceMs) throw error
           this.#failed(error, patienceMs)
-          await watch.race(new Promise(resolve => setTimeout(resolve, delay)))
+          await watch.race(this.#pause(delay, REFUSALS.has(causeCode(error))))
         }
       }
     } catch (error) {
@@ -142,6 +146,19 @@ export class RetryBackend extends AroundBackend {
     this.#lastError = { timeMs, message: error.message }
   }
 
+  /** Who was refused sleeps no longer than until somebody is answered: the server is there again. Who got an answer he could not use gives it time. */
+  #pause(delayMs: number, refused: boolean): Promise<void> {
+    return new Promise(resolve => {
+      const go = () => {
+        clearTimeout(timer)
+        this.#refused.delete(go)
+        resolve()
+      }
+      const timer = setTimeout(go, delayMs)
+      if (refused) this.#refused.add(go)
+    })
+  }
+
   #patienceMs(error: Error, timeoutMs: number): number {
     const wrongAddress = this.#aliveAt === -Infinity && REFUSALS.has(causeCode(error))
     return wrongAddress ? Math.min(FIRST_CONTACT_MS, timeoutMs) : timeoutMs
@@ -151,6 +168,7 @@ export class RetryBackend extends AroundBackend {
     this.#aliveAt = performance.now()
     if (this.#failing) this.#log.info(`${this.location} answers again`)
     this.#failing = this.#dead = false
+    for (const go of this.#refused) go()
   }
 
   #failed(error: Error, patienceMs: number): void {
@@ -198,10 +216,15 @@ class Watch {
     this.#signal?.removeEventListener('abort', this.#giveUp)
   }
 
-  #look(timeoutMs: number, aliveAt: () => number): void {
-    const left = Math.max(this.#started, aliveAt()) + timeoutMs - performance.now()
+  #look(timeoutMs: number, aliveAt: () => number, since = this.#started): void {
+    const now = performance.now()
+    const left = Math.max(since, aliveAt()) + timeoutMs - now
     if (left > 0) {
-      this.#timer = setTimeout(() => this.#look(timeoutMs, aliveAt), Math.min(Math.ceil(left), MAX_TIMER_MS))
+      const waitMs = Math.min(Math.ceil(left), MAX_TIMER_MS)
+      this.#timer = setTimeout(() => {
+        const woke = performance.now()
+        this.#look(timeoutMs, aliveAt, woke - now - waitMs > ASLEEP_MS ? woke : since)
+      }, waitMs)
       return
     }
     this.finish(new Error('timed out'))

@@ -19,6 +19,8 @@ export interface SyncOptions {
   log?: Logger
   /** called once per damaged or unreadable file */
   onDamaged?: (error: DaybookError) => void
+  /** for tests: ms, as performance.now() */
+  now?: () => number
 }
 
 export interface SnapshotsSynced {
@@ -48,8 +50,14 @@ export interface SyncResult extends Omit<SnapshotsSynced, 'damaged'>, IndexFiles
 const INDEX_BYTES_AT_ONCE = 20 << 20
 const COMPRESSION = 4
 const INDEX_FILES_AT_ONCE = 4
+// What was corrupt may have become so on its way here, several times in a row; or it is so for good, and costs its length each time.
+const FIRST_AGAIN_MS = 60_000
+const LAST_AGAIN_MS = 3600_000
 // A prune that runs meanwhile deletes files that were listed, after it has written their replacement: list again, but not for ever.
 const MAX_ROUNDS = 4
+
+/** A file that cannot be read, why, and its size then. A corrupt one is not read again until that changes, or for some time. */
+interface Bad { readonly size: number, readonly error: DaybookError, readonly waitMs: number, readonly againAt: number }
 
 /**
  * Keeps the local index in step with the repository.
@@ -64,11 +72,11 @@ export class IndexSync {
   readonly #signal: AbortSignal
   readonly #log: Logger
   readonly #onDamaged: (error: DaybookError) => void
+  readonly #now: () => number
   readonly #reported = new Set<string>()
   readonly #decoded = new Map<string, Snapshot>()
-  /** why, by name of the file, and its size then: a corrupt file is not read again until that changes */
-  readonly #badSnapshots = new Map<string, { size: number, error: DaybookError }>()
-  readonly #badIndexFiles = new Map<string, { size: number, error: DaybookError }>()
+  readonly #badSnapshots = new Map<string, Bad>()
+  readonly #badIndexFiles = new Map<string, Bad>()
   readonly #recovery: PackRecovery
   readonly #snapshotRun = new SharedRun(() => this.#syncSnapshots())
   readonly #indexRun = new SharedRun(() => this.#syncIndexFiles())
@@ -77,13 +85,14 @@ export class IndexSync {
   #snapshots: readonly Snapshot[] = []
   #lastIndexList = ''
 
-  constructor(repository: Repository, index: LocalIndex, { signal, log = silentLogger, onDamaged = () => {} }: SyncOptions = {}) {
+  constructor(repository: Repository, index: LocalIndex, { signal, log = silentLogger, onDamaged = () => {}, now = () => performance.now() }: SyncOptions = {}) {
     this.#repository = repository
     this.#index = index
     this.#signal = signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal
     setMaxListeners(0, this.#signal) // every request listens
     this.#log = log
     this.#onDamaged = onDamaged
+    this.#now = now
     this.#recovery = new PackRecovery(repository, index, { signal: this.#signal, log, report: error => this.#report(error) })
     this.#stopReset = index.onReset(reason => {
       log.info('the local index starts anew', { reason })
@@ -254,16 +263,17 @@ export class IndexSync {
   }
 
   /** Do it for one file; what is wrong with that file is noted and stays with it. */
-  async #guard(kind: string, { name, size }: FileInfo, bad: Map<string, { size: number, error: DaybookError }>, work: () => Promise<void>, vanished = () => {}): Promise<void> {
+  async #guard(kind: string, { name, size }: FileInfo, bad: Map<string, Bad>, work: () => Promise<void>, vanished = () => {}): Promise<void> {
     const before = bad.get(name)
-    if (before?.error instanceof CorruptError && before.size === size) return
+    if (before?.error instanceof CorruptError && before.size === size && this.#now() < before.againAt) return
     try {
       await work()
       bad.delete(name)
     } catch (error) {
       if (error instanceof NotFoundError) return vanished()
       if (!(error instanceof DaybookError) || this.#signal.aborted || error.code === 'ERR_INDEX') throw error
-      bad.set(name, { size, error })
+      const waitMs = Math.min(LAST_AGAIN_MS, before === undefined ? FIRST_AGAIN_MS : before.waitMs * 2)
+      bad.set(name, { size, error, waitMs, againAt: this.#now() + waitMs })
       this.#report(error, `${kind} ${name}`)
     }
   }

@@ -67,6 +67,25 @@ t.test('pauses double, up to a bound, and differ at random', async t => {
   t.ok(pauses.length > 1 && pauses.every((pause, i) => pause > 250 * 2 ** i - 5), pauses.map(Math.round).join(' '))
 })
 
+t.test('when the server was back, those it had refused slept on', async t => {
+  let down = false
+  const inner = new Proxy(faulty([]), { get: (target, key) => key === 'stat' ? async () => {
+    if (down) throw unreachable('ECONNREFUSED')
+    return { name: PACK.name, size: DATA.length }
+  } : Reflect.get(target, key, target) as unknown }) as ReadBackend
+  const backend = new RetryBackend(inner, { timeoutMs: 60_000, random: () => 1 })
+  await backend.stat(PACK)
+  down = true
+  const started = performance.now()
+  // The fourth pause is of two seconds, the fifth of four.
+  const early = backend.stat(PACK)
+  await new Promise(resolve => setTimeout(resolve, 1900))
+  down = false
+  await backend.stat(PACK)
+  await early
+  t.ok(since(started) < 3000, `${Math.round(since(started))} ms`)
+})
+
 t.test('where nothing ever answered, a refusal is believed sooner', async t => {
   const started = performance.now()
   await t.rejects(new RetryBackend(faulty([{ kind: 'fail', error: unreachable('ENOTFOUND') }]), { timeoutMs: 60_000, random: () => 0 }).read(PACK, 0, 1), { message: 'down' })
@@ -96,6 +115,14 @@ t.test('a remote that was given up is not waited for as long again, until it ans
   await retry.read(PACK, 0, 1)
   backend.faults = [{ kind: 'stall' }]
   t.ok(await asked() > 2500)
+})
+
+t.test('a process that stood still took the remote for silent', async t => {
+  const inner = new Proxy(faulty([]), { get: (target, key) => key === 'stat' ? () => new Promise(resolve => setTimeout(resolve, 2100, { name: PACK.name, size: 1 })) : Reflect.get(target, key, target) as unknown }) as ReadBackend
+  const asked = new RetryBackend(inner, { timeoutMs: 600 }).stat(PACK)
+  await new Promise(setImmediate)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2000)
+  t.match(await asked, { size: 1 })
 })
 
 t.test('nobody is given up while something comes', async t => {

@@ -10,7 +10,7 @@ import { MemoryRepository, PASSWORD } from '../fixtures/memory-repository.js'
 const data = (text: string) => [{ type: 'data' as const, plain: Buffer.from(text) }]
 const flip = (bytes: Buffer) => { bytes[bytes.length >> 1] ^= 1; return bytes }
 
-async function start(made: MemoryRepository, { faults = [] as Fault[], index = new MemoryIndex() } = {}) {
+async function start(made: MemoryRepository, { faults = [] as Fault[], index = new MemoryIndex(), now = undefined as (() => number) | undefined } = {}) {
   const backend = new FaultyBackend(made.backend)
   const repository = await openRepository(backend, Buffer.from(PASSWORD))
   await repository.prefetch!.finished
@@ -18,7 +18,7 @@ async function start(made: MemoryRepository, { faults = [] as Fault[], index = n
   backend.calls.length = 0
   backend.faults = faults
   const damaged: DaybookError[] = []
-  const sync = new IndexSync(repository, index.asLocalIndex(), { onDamaged: error => damaged.push(error) })
+  const sync = new IndexSync(repository, index.asLocalIndex(), { onDamaged: error => damaged.push(error), now })
   return { backend, repository, index, sync, damaged, ids: () => sync.snapshots.map(({ id }) => id) }
 }
 
@@ -75,9 +75,25 @@ t.test('damaged snapshots are reported once and left out', async t => {
   await sync.refresh()
   t.strictSame(ids(), [good])
   t.equal(damaged.length, 2)
-  t.equal(backend.calls.filter(call => call === `readAll snapshots/${bad[0]}`).length, 2, 'read twice at first, never again')
+  t.equal(backend.calls.filter(call => call === `readAll snapshots/${bad[0]}`).length, 3, 'read three times at first, not at the next look')
   made.remove('snapshots', bad[0])
   t.match(await sync.syncSnapshots(), { damaged: { length: 1 } }, 'forgotten with its file')
+})
+
+t.test('a snapshot that arrived corrupt was left out until the next mount', async t => {
+  const made = new MemoryRepository()
+  const name = made.addSnapshot()
+  let now = 0
+  const { backend, sync, damaged, ids } = await start(made, { faults: [{ type: 'snapshots', operation: 'readAll', times: 6, kind: 'short' }], now: () => now })
+  const reads = () => backend.calls.filter(call => call === `readAll snapshots/${name}`).length
+  for (const { at, read, shown } of [
+    { at: 0, read: 3, shown: [] }, { at: 59_999, read: 3, shown: [] }, { at: 60_000, read: 6, shown: [] }, { at: 179_999, read: 6, shown: [] }, { at: 180_000, read: 7, shown: [name] },
+  ]) {
+    now = at
+    await sync.refresh()
+    t.strictSame({ read: reads(), shown: ids() }, { read, shown }, `at ${at} ms`)
+  }
+  t.equal(damaged.length, 1, 'told once')
 })
 
 t.test('a damaged index file: its packs are found by their own headers', async t => {
