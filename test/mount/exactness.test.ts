@@ -5,7 +5,6 @@ import { everything, exactness, Original, type Left } from '../fixtures/exactnes
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import { findRestics } from '../fixtures/restic.js'
 import { tier } from '../fixtures/tiers.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // What several restics recorded, in both formats, comes back exactly. Through remotes: remotes.test.ts.
 t.setTimeout(900_000)
@@ -39,7 +38,6 @@ async function main(): Promise<void> {
     const left = isLast || everything ? [] : isFirst ? [SPARSE] : [SPARSE, LARGE, CROWD]
     await t.test(`restic ${restic.version}, format ${format}`, async t => {
       const repository = await place.repository({ restic, format })
-      weakenKey(repository)
       await repository.backup([original.dir], { args: left.map(({ exclude }) => `--exclude=${original.dir}/${exclude}`) })
       await exactness(t, original, { restic, mount: cacheDir => place.mount(repository, { cacheDir }), cacheDir: `${repository.dir}-cache-of-daybook`, left, thorough: isFirst || isLast || everything })
       rmSync(repository.dir, { recursive: true })
