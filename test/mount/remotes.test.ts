@@ -24,7 +24,7 @@ if (mountTier(t)) {
   const original = await Original.make(place.path('every-kind'), { largeLength: 30 * MIB, sparseLength: 1200 * MIB, crowd: 5000, depth: 40 })
   const exact = await place.repository({ name: 'exact' })
   await exact.backup([original.dir])
-  const toolsSource = ToolsSource.make(place.path('for-tools'), 10 * MIB)
+  const toolsSource = ToolsSource.make(place.path('for-tools'), { sparseLength: 10 * MIB, light: true })
   const forTools = await place.repository({ name: 'for-tools-repository' })
   const { summary } = await forTools.backup([toolsSource.dir])
 
