@@ -5,7 +5,6 @@ import { guardsOf } from '../../test/fixtures/guards.js'
 import { isGone } from '../../test/fixtures/lifecycle.js'
 import { killWhileRead } from '../../test/fixtures/kill-while-read.js'
 import { eventually } from '../../test/fixtures/run.js'
-import { weakenKey } from '../../test/fixtures/weak-key.js'
 import { soak } from './soak.js'
 
 // Killed at random moments, as long as you like, while some files are read: nobody may hang, and it must be possible to mount there again, with the
@@ -16,7 +15,6 @@ await soak('killed', async ({ place, random, goesOn, say, fail }) => {
   mkdirSync(source)
   for (const name of names) writeFileSync(join(source, name), randomBytes(name, BYTES))
   const repository = await place.repository()
-  weakenKey(repository)
   await repository.backup(['.'], { cwd: source })
   let kills = 0, slowestMs = 0
   for (; goesOn(); kills++) {

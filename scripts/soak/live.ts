@@ -1,14 +1,12 @@
 import { readdirSync } from 'node:fs'
 import { ChangingSource, LiveRepository, randomOperation } from '../../test/fixtures/live.js'
 import { newestRestic } from '../../test/fixtures/restic.js'
-import { weakenKey } from '../../test/fixtures/weak-key.js'
 import { soak } from './soak.js'
 
 // Snapshots come and go under a mount, for as long as you like, with readers at work all the while. test/mount/live.test.ts does a dozen steps of it.
 process.env['TZ'] = 'UTC'
 await soak('live', async ({ place, random, goesOn, say, fail }) => {
   const repository = await place.repository({ restic: newestRestic()! })
-  weakenKey(repository)
   const live = new LiveRepository(repository, new ChangingSource(place.path('source')))
   for (let n = 0; n < 4; n++) await live.add()
   const mounted = await place.mount(repository, { args: ['--poll', '0'] })

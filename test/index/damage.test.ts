@@ -20,7 +20,7 @@ t.teardown(() => removeScratch(scratch))
 process.env['TMPDIR'] = scratch
 
 const log = { warn: (message: string, fields?: object) => t.comment(`${message} ${JSON.stringify(fields)}`) }
-const fixture = makeIndexCase(seed, { files: 3, blobs: 80 })
+const fixture = makeIndexCase(seed, { files: 2, blobs: 60 })
 const PAGE = 8192
 
 // By another process: one that opens and closes a database file which SQLite has open in the same process takes SQLite's locks away.
@@ -28,13 +28,18 @@ const sh = (script: string, ...args: string[]) => execFileSync('sh', ['-ec', scr
 const below = (n: number) => Math.floor(random() * n)
 
 function overwrite(file: string, offset: number, length: number): void {
-  sh(`head -c ${length} /dev/urandom | dd of="$1" bs=1 seek=${offset} conv=notrunc 2>/dev/null`, file)
+  sh(`head -c ${length} /dev/urandom | dd of="$1" bs=64k oflag=seek_bytes seek=${offset} conv=notrunc 2>/dev/null`, file)
 }
 function flipBits(file: string, count: number): void {
-  for (let i = 0; i < count; i++) {
-    const at = below(statSync(file).size)
-    sh(`byte=$(od -An -tu1 -j ${at} -N 1 "$1"); printf "\\\\$(printf %o $((byte ^ ${1 << below(8)})))" | dd of="$1" bs=1 seek=${at} conv=notrunc 2>/dev/null`, file)
-  }
+  const { size } = statSync(file)
+  const flips = Array.from({ length: count }, () => [below(size), 1 << below(8)])
+  execFileSync(process.execPath, ['-e', `
+    const { openSync, readSync, writeSync } = require('node:fs'), [, file, flips] = process.argv, fd = openSync(file, 'r+'), byte = Buffer.alloc(1)
+    for (const [at, bit] of JSON.parse(flips)) {
+      readSync(fd, byte, 0, 1, at)
+      byte[0] ^= bit
+      writeSync(fd, byte, 0, 1, at)
+    }`, file, JSON.stringify(flips)])
 }
 
 /** Name -> what is done to `index.db`. */

@@ -76,7 +76,6 @@ t.test('daybook and restic', { skip: !tier(t, 'restic', restics.length > 0 || 'n
     if (restic === restics.at(-1)) await t.test(`daybook adds nothing to what restic ${restic.version} has saved`, async t => {
       const shared = new Shared(join(dir, `second-${restic.series}`), restic)
       await ResticRepository.init(restic, shared.dir)
-      weakenKey(shared.restic)
       await shared.restic.backup([source], { host: 'one' })
       const forced = await shared.daybook('backup', '--host', 'one', '--force', source)
       t.equal(forced.data_blobs, 0, 'no data blob, all read')

@@ -7,7 +7,6 @@ import { makeEveryKind } from '../fixtures/every-kind.js'
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import type { MountFailed } from '../fixtures/mount-process.js'
 import { findRestics, lostBy, newestRestic, ResticRepository } from '../fixtures/restic.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // Repositories in the states in which restic leaves them in the course of years: each is mounted and compared with what was backed up.
 t.setTimeout(300_000)
@@ -22,11 +21,7 @@ async function main(): Promise<void> {
   const restics = findRestics(), newest = newestRestic()!
   let count = 0
 
-  const make = async (restic = newest, format: 1 | 2 = 2) => {
-    const repository = await place.repository({ restic, format, name: `r${count++}` })
-    weakenKey(repository)
-    return repository
-  }
+  const make = (restic = newest, format: 1 | 2 = 2, byRestic = false) => place.repository({ restic, format, byRestic, name: `r${count++}` })
   /** mounted with an empty cache; `day` is shown in comparisons */
   const sameAs = async (t: Test, repository: ResticRepository, path = source, entries = wanted, args: string[] = []) => {
     const mounted = await place.mount(repository, { args })
@@ -37,7 +32,7 @@ async function main(): Promise<void> {
   for (const restic of restics) {
     // Format 2 by each of them: test/mount/exactness.test.ts.
     await t.test(`written by restic ${restic.version}, format 1`, async t => {
-      const repository = await make(restic, 1)
+      const repository = await make(restic, 1, true)
       await repository.backup([source])
       await sameAs(t, repository)
     })

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
 import { randomBytes } from '../fixtures/bytes.js'
+import { makeEmptyRepository } from '../fixtures/empty-repository.js'
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import { daybook } from '../fixtures/mount-process.js'
 import { hasRclone, Rclone } from '../fixtures/rclone.js'
@@ -29,7 +30,7 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
   const repository = new ResticRepository(newestRestic()!, `rest:${server.url}/repository/`)
   const env = { ...repository.env, RESTIC_CACHE_DIR: place.path('restic-cache') }
   const restic = (...args: string[]) => output(repository.restic.path, args, { env })
-  await restic('init')
+  makeEmptyRepository(place.path('rclone', 'repository'), repository.password, repository.format)
   await restic('backup', '--pack-size', '4', source)
 
   await t.test('a mount whose server goes silent', async t => {

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { randomBytes, textBytes } from '../fixtures/bytes.js'
+import { makeEmptyRepository } from '../fixtures/empty-repository.js'
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import { daybook, type MountProcess } from '../fixtures/mount-process.js'
 import { hasRclone, Rclone } from '../fixtures/rclone.js'
@@ -64,7 +65,7 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
   makeSource(source)
   const repository = new ResticRepository(newestRestic()!, `rest:http://127.0.0.1:${port}/repository/`)
   const restic = (...args: string[]) => output(repository.restic.path, args, { env: { ...repository.env, RESTIC_REPOSITORY: repository.dir, RESTIC_CACHE_DIR: place.path('restic-cache') } })
-  await restic('init')
+  makeEmptyRepository(place.path('rclone', 'repository'), repository.password, repository.format)
   await restic('backup', '--host', 'host', source)
   const cacheDir = place.path('cache')
   const mount = (...globals: string[]) => place.mount(repository, { cacheDir, globals: ['-r', repository.dir, '--timeout', '5', ...globals] })

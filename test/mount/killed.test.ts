@@ -10,7 +10,6 @@ import { killWhileRead } from '../fixtures/kill-while-read.js'
 import { eventually, run } from '../fixtures/run.js'
 import { mountsBelow } from '../fixtures/scratch.js'
 import { seeded } from '../fixtures/seeded.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 t.setTimeout(300_000)
 if (!mountTier(t)) process.exit()
@@ -24,7 +23,6 @@ const source = place.path('s'), names = ['a', 'b', 'c', 'd'], BYTES = 40_000_000
 mkdirSync(source)
 for (const name of names) writeFileSync(`${source}/${name}`, randomBytes(name, BYTES))
 const repository = await place.repository()
-weakenKey(repository)
 await repository.backup(['.'], { cwd: source })
 const cacheDir = place.path('cache')
 const files = (root: string) => names.map(name => `${root}/latest/${name}`)

@@ -7,7 +7,6 @@ import { ChangingSource, dayName, LiveRepository, randomOperation } from '../fix
 import { MountCase, mountTier } from '../fixtures/mount-case.js'
 import { eventually } from '../fixtures/run.js'
 import { seeded } from '../fixtures/seeded.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // Snapshots come and go while files are open and being copied: no error, no stale `latest`, the right bytes. A longer run: scripts/soak/live.
 t.setTimeout(600_000)
@@ -18,7 +17,6 @@ if (mountTier(t)) {
 
   const begin = async (name: string, args: string[]) => {
     const repository = await place.repository({ name })
-    weakenKey(repository)
     const live = new LiveRepository(repository, new ChangingSource(place.path(`${name}-source`)))
     for (let n = 0; n < 4; n++) await live.add()
     const mounted = await place.mount(repository, { args })

@@ -11,7 +11,6 @@ import { newestRestic, ResticRepository } from '../fixtures/restic.js'
 import { output, run } from '../fixtures/run.js'
 import { tier } from '../fixtures/tiers.js'
 import { tools, ToolsSource } from '../fixtures/tools.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // restic writes a repository to a real server of each kind; daybook lists it, mounts it, and what is copied out of the mount is what was backed up. Then
 // what exactness.test.ts and tools.test.ts show of local repositories is shown through each of them.
@@ -24,11 +23,9 @@ if (mountTier(t)) {
   // Made by the newest restic; what the others write differently is no matter of where it lies. Less of everything that is merely much.
   const original = await Original.make(place.path('every-kind'), { largeLength: 30 * MIB, sparseLength: 1200 * MIB, crowd: 5000, depth: 40 })
   const exact = await place.repository({ name: 'exact' })
-  weakenKey(exact)
   await exact.backup([original.dir])
-  const toolsSource = ToolsSource.make(place.path('for-tools'), 10 * MIB)
+  const toolsSource = ToolsSource.make(place.path('for-tools'), { sparseLength: 10 * MIB, light: true })
   const forTools = await place.repository({ name: 'for-tools-repository' })
-  weakenKey(forTools)
   const { summary } = await forTools.backup([toolsSource.dir])
 
   for (const remote of REMOTES) {

@@ -13,7 +13,6 @@ import type { ResticRepository } from '../fixtures/restic.js'
 import { eventually, installed, output, run, shell } from '../fixtures/run.js'
 import { seeded } from '../fixtures/seeded.js'
 import { tier } from '../fixtures/tiers.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // The promises of src/fs/SEMANTICS.md, each above the tests that prove it.
 t.setTimeout(300_000)
@@ -36,11 +35,7 @@ async function main(): Promise<void> {
   chmodSync(join(source, 'home/anna'), 0o2750)
   lutimesSync(join(source, 'home/anna'), 1_234_567_890, 1_234_567_890)
 
-  const make = async (name: string) => {
-    const repository = await place.repository({ name })
-    weakenKey(repository)
-    return repository
-  }
+  const make = (name: string) => place.repository({ name })
   const backup = (repository: ResticRepository, time: string, options: { host?: string, tags?: string[] } = {}) => repository.backup(['.'], { time, cwd: source, ...options })
   const mounting = async <T>(repository: ResticRepository, args: string[], use: (mounted: MountProcess) => T | Promise<T>, cacheDir?: string): Promise<T> => {
     const mounted = await place.mount(repository, { args: ['--poll', '0', ...args], cacheDir })

@@ -9,14 +9,12 @@ import { hasRclone, Rclone } from '../fixtures/rclone.js'
 import type { MountProcess } from '../fixtures/mount-process.js'
 import { eventually, output, run, type Result } from '../fixtures/run.js'
 import { tier } from '../fixtures/tiers.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 // `daybook status` of real mounts, well and unwell.
 t.setTimeout(300_000)
 if (!mountTier(t)) process.exit()
 
 const life = await Lifecycle.make(t, 'status')
-weakenKey(life.repo)
 const runtime = life.path('run')
 const env = { DAYBOOK_RUNTIME_DIR: runtime }
 const status = (...args: string[]): Promise<Result> => life.cli(['status', ...args], { env })

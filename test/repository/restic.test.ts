@@ -25,7 +25,7 @@ t.test('repositories made by the real restic', { skip: tier(t, 'restic', restics
 
   for (const { restic, format } of cases as { restic: typeof oldest, format: 1 | 2 }[]) {
     await t.test(`restic ${restic.version}, format ${format}`, async t => {
-      const made = await ResticRepository.init(restic, join(scratch, `${restic.series}-${format}`), { format })
+      const made = await ResticRepository.init(restic, join(scratch, `${restic.series}-${format}`), { format, byRestic: true })
       const first = await made.backup([t.testdir({ a: 'one', b: { c: 'two' } })], { host: 'web', tags: ['daily,sql', 'x'], time: '2026-01-02 03:04:05' })
       const second = await made.backup([t.testdir({ a: 'one', b: { c: 'three'.repeat(1000) } })], { host: 'db' })
       const open = (password = made.password, options: OpenOptions = {}) => openRepository(new LocalBackend(made.dir), Buffer.from(password), options)
