@@ -59,6 +59,8 @@ export interface Near {
   look(packs: Iterable<string>): Promise<void> | null
   /** As far as is known: is this stretch there? */
   has(pack: string, offset: number, length: number): boolean
+  /** Is it there, or on its way? */
+  coming(pack: string, offset: number, length: number): boolean
   /** So many bytes may be read for the sake of being near when they are wanted; 0: they would not be, at the moment. */
   readonly ahead: number
 }

@@ -57,6 +57,7 @@ export class CachedBackend implements ReadBackend {
       this.near = {
         look: packs => disk.packs.look([...packs].filter(isIdName)),
         has: (pack, offset, length) => disk.has(pack, offset, length),
+        coming: (pack, offset, length) => disk.has(pack, offset, length) || this.#fetches.has({ type: 'data', name: pack }, offset, offset + length),
         get ahead() { return disk.ahead },
       }
     }
@@ -150,7 +151,7 @@ export class CachedBackend implements ReadBackend {
     const missing = file === null ? [[offset, end] as [number, number]] : bridge(file.holes(offset, end))
     const part = (from: number, to: number) => bytes.subarray(from - offset, to - offset)
     const fetch = (from: number, to: number) => this.#fetch(handle, file, from, part(from, to), options)
-    const parts: Promise<void>[] = missing.map(([from, to]) => fetch(from, to))
+    const parts: Promise<void>[] = missing.flatMap(([from, to]) => this.#pieces(handle, from, to)).map(([from, to]) => fetch(from, to))
     if (file !== null) {
       let at = offset
       for (const [from, to] of [...missing, [end, end]]) {
@@ -162,6 +163,13 @@ export class CachedBackend implements ReadBackend {
       }
     }
     await Promise.all(parts)
+  }
+
+  /** What is on its way is waited for, and not fetched once more beside the rest; as long as that makes few requests. */
+  #pieces(handle: Handle, from: number, to: number): [number, number][] {
+    const pieces = this.#fetches.cut(handle, from, to)
+    const requests = pieces.filter(([from, to]) => !this.#fetches.has(handle, from, to)).length
+    return requests > MAX_PIECES ? [[from, to]] : pieces
   }
 
   /** Trees with what lies around them. */

@@ -31,6 +31,14 @@ export class Fetches {
   /** Is all of this on its way? */
   has(handle: Handle, offset: number, end: number): boolean { return this.#find(handle, offset, end) !== undefined }
 
+  /** A stretch, cut where ranges on their way begin or end: each piece is part of one of them, or of none. */
+  cut(handle: Handle, from: number, to: number): [number, number][] {
+    const cuts = new Set([to])
+    for (const { offset, end } of this.#byName.get(handle.name) ?? []) for (const at of [offset, end]) if (at > from && at < to) cuts.add(at)
+    const ends = [...cuts].sort((a, b) => a - b)
+    return ends.map((end, i) => [i === 0 ? from : ends[i - 1], end])
+  }
+
   /** What of a stretch around from..to is not on its way, as far as it hangs together with that. */
   around(handle: Handle, from: number, to: number, [start, end]: readonly [number, number]): [number, number] {
     for (const fetch of this.#byName.get(handle.name) ?? []) {

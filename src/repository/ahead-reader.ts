@@ -79,10 +79,14 @@ export class AheadReader {
   }
 
   /** Never rejects: whoever needs the bytes asks again, and is told. */
-  async #read({ pack, offset, length }: PlannedRead): Promise<void> {
+  async #read({ pack, locations }: PlannedRead): Promise<void> {
     const { backend, index, signal } = this.#options
     const name = index.packName(pack)
-    if (this.capacity === 0 || name === '') return
+    // Somebody could not wait, and has asked for it himself.
+    const missing = locations.filter(({ offset, length }) => !backend.near.coming(name, offset, length))
+    if (this.capacity === 0 || name === '' || missing.length === 0) return
+    const { offset } = missing[0]
+    const length = missing.reduce((end, location) => Math.max(end, location.offset + location.length), 0) - offset
     this.#reading++
     this.#bytes += length
     const into = this.#memory.take(length)

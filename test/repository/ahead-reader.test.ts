@@ -20,6 +20,7 @@ class Place {
   readonly backend = Object.assign(this.packs.backend, { near: {
     look: () => null,
     has: (pack, offset, length) => this.held.some(range => range.pack === pack && range.from <= offset && range.to >= offset + length),
+    coming: (...range: [string, number, number]) => this.backend.near.has(...range),
     ahead: 0,
   } as Near })
   readonly reader: AheadReader

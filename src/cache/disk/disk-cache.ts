@@ -24,13 +24,14 @@ export interface DiskCacheOptions extends Pick<PackFilesOptions, 'max' | 'idleMs
   touchMs?: number
 }
 
-const QUEUE_BYTES = 8 << 20
+const QUEUE_BYTES = 16 << 20
 const PAUSE_MS = 30_000
 const TOUCH_MS = 60_000
-/** A disk that takes less than a line of 50 MiB/s brings is not waited for. */
-const PATIENCE_MS_PER_MIB = 20
-/** By somebody who reads for the cache's sake: ten times as slow. */
+/** A disk that takes less than a line of 16 MiB/s brings is not waited for. */
+const PATIENCE_MS_PER_MIB = 60
+/** By somebody who reads for the cache's sake: 5 MiB/s. He leaves room to those who do not wait for it. */
 const KEEP_MS_PER_MIB = 200
+const KEEP_SHARE = 1 / 2
 const CLOSE_MS = 2000
 const MAX_AHEAD = 64 << 20
 /** Of the quota, which others use as well. */
@@ -77,8 +78,9 @@ export class DiskCache {
   put(name: string, kind: 'data' | 'trees', offset: number, bytes: Buffer, keep = false): Promise<void> | null {
     if (!this.keepsPacks || this.#closed || this.#isPaused) return null
     if (this.quota.over) return void this.quota.settle(), null
-    if (this.#queue.put(name, kind, offset, bytes)) return null
-    return this.#queue.room(bytes.length, bytes.length / (1 << 20) * (keep ? KEEP_MS_PER_MIB : PATIENCE_MS_PER_MIB)).then(() => { this.#queue.put(name, kind, offset, bytes) })
+    const share = keep ? KEEP_SHARE : 1
+    if (this.#queue.put(name, kind, offset, bytes, share)) return null
+    return this.#queue.room(bytes.length, bytes.length / (1 << 20) * (keep ? KEEP_MS_PER_MIB : PATIENCE_MS_PER_MIB), share).then(() => { this.#queue.put(name, kind, offset, bytes) })
   }
 
   /** How many bytes are sure to be here still when they are wanted a little later. */

@@ -37,11 +37,12 @@ export class WriteQueue {
   /** bytes in memory */
   get bytes(): number { return this.#bytes }
 
-  /** Wait for room, but no longer than that. */
-  async room(bytes: number, patienceMs: number): Promise<void> {
+  /** Wait for room, but no longer than that. @param share of the queue that may be in use then */
+  async room(bytes: number, patienceMs: number, share = 1): Promise<void> {
+    const max = Math.max(bytes, this.#maxBytes * share)
     if (bytes > this.#maxBytes) return
     const end = performance.now() + patienceMs
-    for (let left = patienceMs; left > 0 && this.#bytes + bytes > this.#maxBytes; left = end - performance.now()) {
+    for (let left = patienceMs; left > 0 && this.#bytes + bytes > max; left = end - performance.now()) {
       await new Promise<void>(resolve => {
         const go = () => {
           clearTimeout(timer)
@@ -54,10 +55,10 @@ export class WriteQueue {
     }
   }
 
-  /** Copies the bytes. @returns false if there is no room for them */
-  put(name: string, kind: 'data' | 'trees', offset: number, bytes: Buffer): boolean {
+  /** Copies the bytes. @returns false if there is no room for them in this share of the queue */
+  put(name: string, kind: 'data' | 'trees', offset: number, bytes: Buffer, share = 1): boolean {
     if (bytes.length === 0) return true
-    if (this.#bytes + bytes.length > this.#maxBytes) return false
+    if (this.#bytes + bytes.length > this.#maxBytes * share) return false
     const chunks: Buffer[] = []
     for (let at = 0; at < bytes.length; at += CHUNK) {
       const length = Math.min(CHUNK, bytes.length - at)
