@@ -170,6 +170,33 @@ Examples:
   daybook -r /srv/restic forget 4bba301e
 ${EXIT_CODES_HELP}`)
 
+  const key = program.command('key')
+    .summary('who may open the repository: list, add, passwd, remove')
+    .description('Manage the passwords that open the repository. Each has a key file of its own; what is stored stays as it is.')
+  key.command('list').description('List the keys; that of the password given is marked.')
+    .action(run(async options => (await import('./key.js')).keyListCommand(options)))
+  addNewPassword(key.command('add').description('Let one more password open the repository.'))
+    .action(run(async options => (await import('./key.js')).keyAddCommand(options)))
+  addNewPassword(key.command('passwd').description('Replace the password given by another.'))
+    .action(run(async options => (await import('./key.js')).keyPasswdCommand(options)))
+  key.command('remove').argument('<id>', 'as `key list` shows it').description('Take a key away: its password opens the repository no more.')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
+    .action(run(async (options, id: string) => (await import('./key.js')).keyRemoveCommand(options, id)))
+  key.addHelpText('after', `
+Whoever has had a key may have kept what it opens: removing it keeps out who has only the password.
+
+Examples:
+  daybook -r /srv/restic key list
+  daybook -r /srv/restic key add --user anna --new-password-file ~/anna
+${EXIT_CODES_HELP}`)
+
+  program.command('unlock')
+    .summary('remove locks that were left behind')
+    .description('Remove locks of processes that are gone, or that were not refreshed for half an hour.')
+    .option('--remove-all', 'remove all locks, also of those at work: only if you know that nobody is')
+    .action(run(async options => (await import('./unlock.js')).unlockCommand(options)))
+    .addHelpText('after', EXIT_CODES_HELP)
+
   program.command('doctor')
     .summary('see whether this machine can mount')
     .description('Look at what a mount needs on this machine, and say how to mend what is missing. Exits with 1 if a mount cannot work.')
@@ -238,6 +265,15 @@ function addBackupOptions(command: Command): void {
     .option('--ignore-inode', 'neither ctime nor inode number need to be the same ($RESTIC_IGNORE_INODE)')
     .addOption(new Option('--compression <how>', 'auto, off, max').choices(['auto', 'off', 'max']).env('RESTIC_COMPRESSION').default('auto'))
     .option('--no-extra-verify', 'do not read back what was encrypted before it is stored')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
+}
+
+function addNewPassword(command: Command): Command {
+  return command
+    .option('--new-password-file <file>', 'file with the new password (default: ask)')
+    .option('--new-insecure-no-password', 'the new password is empty')
+    .option('--user <name>', 'note that it is the key of this user')
+    .option('--host <name>', 'note that it is used on this machine')
     .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
 }
 
