@@ -14,7 +14,6 @@ import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { seeded } from '../fixtures/seeded.js'
 import { randomHistory, randomPolicy, resticTerms, ZONES } from '../fixtures/snapshot-history.js'
 import { tier } from '../fixtures/tiers.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 t.setTimeout(300_000)
 
@@ -26,7 +25,6 @@ if (tier(t, 'restic', usable || 'no restic of 0.18 or later')) t.test('forget, a
   const dir = makeScratch('interop-forget')
   t.teardown(() => removeScratch(dir))
   const repository = await ResticRepository.init(restic!, join(dir, 'repo'))
-  weakenKey(repository)
   mkdirSync(join(dir, 'source'))
   writeFileSync(join(dir, 'source/file'), 'content')
   await repository.backup([join(dir, 'source')])

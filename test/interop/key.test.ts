@@ -7,7 +7,6 @@ import { newestRestic, ResticRepository } from '../fixtures/restic.js'
 import { run } from '../fixtures/run.js'
 import { makeScratch, removeScratch } from '../fixtures/scratch.js'
 import { tier } from '../fixtures/tiers.js'
-import { weakenKey } from '../fixtures/weak-key.js'
 
 t.setTimeout(300_000)
 
@@ -15,7 +14,6 @@ if (tier(t, 'restic', newestRestic() !== null || 'no restic found')) t.test('key
   const dir = makeScratch('interop-key')
   t.teardown(() => removeScratch(dir))
   const repository = await ResticRepository.init(newestRestic()!, join(dir, 'repo'))
-  weakenKey(repository)
   const files = (kind: string) => readdirSync(join(repository.dir, kind))
   const ours = (args: string[], password = repository.password) => run(daybook, ['--cache-dir', join(dir, 'cache'), ...args], { env: { ...repository.env, RESTIC_PASSWORD: password } })
   const opens = async (password: string) => (await run(repository.restic.path, ['cat', 'config'], { env: { ...repository.env, RESTIC_PASSWORD: password } })).code === 0

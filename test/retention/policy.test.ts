@@ -114,6 +114,11 @@ t.test('what is locked stays', async t => {
   t.strictSame(kept(['2026-11-20T03:00:00Z', '2026-11-19T03:00:00Z locked', '2026-11-18T03:00:00Z'], { last: 2 }).length, 2, 'and takes a place like any other, as with restic')
 })
 
+t.test('"within" ends just before the moment it reaches back to, to the nanosecond', async t => {
+  const list = ['2026-11-20T03:00:00.000000005Z', '2026-11-19T03:00:00.000000006Z', '2026-11-19T03:00:00.000000005Z']
+  t.strictSame(kept(list, { within: parseSpan('--keep-within', '1d') }), list.slice(0, 2))
+})
+
 t.test('parseSpan', async t => {
   t.strictSame(parseSpan('--keep-within', '1y5m7d2h'), { years: 1, months: 5, days: 7, hours: 2 })
   t.strictSame(parseSpan('--keep-within', '2h1d'), { years: 0, months: 0, days: 1, hours: 2 })
