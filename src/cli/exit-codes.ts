@@ -28,7 +28,7 @@ Exit codes:
   0    done
   1    failed
   2    the command line, or what it names, is wrong
-  3    a backup was made, but something could not be read
+  3    a backup was made, but something could not be read; some snapshots could not be removed
   10   there is no repository
   11   the repository is locked
   12   wrong password

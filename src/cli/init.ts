@@ -3,8 +3,8 @@ import { openWritable } from '../backend/open-backend.js'
 import { DaybookError } from '../errors.js'
 import { initRepository } from '../repository/init.js'
 import { resolveLocation, resolvePassword } from '../repository/password.js'
-import { promptPassword, standardTerminal } from '../repository/prompt.js'
 import { createLogger } from '../util/log.js'
+import { askNewPassword } from './ask-new-password.js'
 import { backendOptions } from './backend-options.js'
 import { EXIT } from './exit-codes.js'
 import type { GlobalOptions } from './global-options.js'
@@ -22,7 +22,7 @@ export async function initCommand(options: InitCommandOptions): Promise<number> 
   const log = createLogger({ level: options.verbose > 0 ? 'debug' : 'warn', json: options.json, write: line => { process.stderr.write(line) } })
   const backend = await openWritable(location, backendOptions(options), log)
   try {
-    const password = await resolvePassword(options) ?? await askTwice()
+    const password = await resolvePassword(options) ?? await askNewPassword('enter password for new repository: ')
     try {
       const { id } = await initRepository(backend, password, { version })
       const output = new Output()
@@ -36,13 +36,4 @@ export async function initCommand(options: InitCommandOptions): Promise<number> 
   } finally {
     await backend.close()
   }
-}
-
-async function askTwice(): Promise<Buffer> {
-  const password = await promptPassword(standardTerminal(), 'enter password for new repository: ')
-  if (password.length === 0) throw new DaybookError('ERR_USAGE', 'the password is empty', 'a repository without one is made with --insecure-no-password')
-  const again = await promptPassword(standardTerminal(), 'enter password again: ')
-  if (!again.equals(password)) throw new DaybookError('ERR_USAGE', 'the passwords are not the same')
-  again.fill(0)
-  return password
 }

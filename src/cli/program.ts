@@ -148,6 +148,55 @@ Examples:
   find /data -newer stamp -print0 | daybook -r /srv/restic backup --files-from-raw -
 ${EXIT_CODES_HELP}`)
 
+  const forget = program.command('forget').argument('[id...]', 'remove these; without, what the --keep-* options do not keep')
+    .summary('remove snapshots')
+    .description('Remove snapshots: those named, or, in each group of snapshots of the same host and paths, those that no --keep-* option speaks for.')
+  addForgetOptions(forget)
+  addFilters(forget)
+  forget.action(run(async (options, ids: string[]) => (await import('./forget.js')).forgetCommand(options, ids)))
+  forget.addHelpText('after', `
+Hours, days, weeks, months and years are those of the machine that was backed up. Options that look back do so from the newest snapshot of the group: where backups
+have stopped, nothing expires. No rule removes the last complete snapshot of a group.
+
+Tags that count, set with \`backup --tag\` or \`restic tag --add\`:
+  locked                 not removed until the tag is taken off
+  keep-until=2027-06-30  not removed before that day is over
+  incomplete             something is missing in it: a complete one is not removed for its sake
+
+Examples:
+  daybook -r /srv/restic forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
+  daybook -r /srv/restic forget --keep-days 30 --last-of-month 12 --last-of-year 3
+  daybook -r /srv/restic forget --host web1 --tag daily --keep-last 10
+  daybook -r /srv/restic forget 4bba301e
+${EXIT_CODES_HELP}`)
+
+  const key = program.command('key')
+    .summary('who may open the repository: list, add, passwd, remove')
+    .description('Manage the passwords that open the repository. Each has a key file of its own; what is stored stays as it is.')
+  key.command('list').description('List the keys; that of the password given is marked.')
+    .action(run(async options => (await import('./key.js')).keyListCommand(options)))
+  addNewPassword(key.command('add').description('Let one more password open the repository.'))
+    .action(run(async options => (await import('./key.js')).keyAddCommand(options)))
+  addNewPassword(key.command('passwd').description('Replace the password given by another.'))
+    .action(run(async options => (await import('./key.js')).keyPasswdCommand(options)))
+  key.command('remove').argument('<id>', 'as `key list` shows it').description('Take a key away: its password opens the repository no more.')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
+    .action(run(async (options, id: string) => (await import('./key.js')).keyRemoveCommand(options, id)))
+  key.addHelpText('after', `
+Whoever has had a key may have kept what it opens: removing it keeps out who has only the password.
+
+Examples:
+  daybook -r /srv/restic key list
+  daybook -r /srv/restic key add --user anna --new-password-file ~/anna
+${EXIT_CODES_HELP}`)
+
+  program.command('unlock')
+    .summary('remove locks that were left behind')
+    .description('Remove locks of processes that are gone, or that were not refreshed for half an hour.')
+    .option('--remove-all', 'remove all locks, also of those at work: only if you know that nobody is')
+    .action(run(async options => (await import('./unlock.js')).unlockCommand(options)))
+    .addHelpText('after', EXIT_CODES_HELP)
+
   program.command('doctor')
     .summary('see whether this machine can mount')
     .description('Look at what a mount needs on this machine, and say how to mend what is missing. Exits with 1 if a mount cannot work.')
@@ -216,6 +265,41 @@ function addBackupOptions(command: Command): void {
     .option('--ignore-inode', 'neither ctime nor inode number need to be the same ($RESTIC_IGNORE_INODE)')
     .addOption(new Option('--compression <how>', 'auto, off, max').choices(['auto', 'off', 'max']).env('RESTIC_COMPRESSION').default('auto'))
     .option('--no-extra-verify', 'do not read back what was encrypted before it is stored')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
+}
+
+function addNewPassword(command: Command): Command {
+  return command
+    .option('--new-password-file <file>', 'file with the new password (default: ask)')
+    .option('--new-insecure-no-password', 'the new password is empty')
+    .option('--user <name>', 'note that it is the key of this user')
+    .option('--host <name>', 'note that it is used on this machine')
+    .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
+}
+
+/** Spelled as restic spells them; --keep-days, --last-of-month and --last-of-year are ours. */
+function addForgetOptions(command: Command): void {
+  command
+    .option('-l, --keep-last <n>', 'keep the last n snapshots ("unlimited": all)')
+    .option('-H, --keep-hourly <n>', 'keep the last of each of the last n hours that have snapshots')
+    .option('-d, --keep-daily <n>', 'the same of days')
+    .option('-w, --keep-weekly <n>', 'the same of weeks')
+    .option('-m, --keep-monthly <n>', 'the same of months')
+    .option('-y, --keep-yearly <n>', 'the same of years')
+    .option('--keep-within <duration>', 'keep all that are younger than that (1y5m7d2h), seen from the newest')
+    .option('--keep-within-hourly <duration>', 'of those, keep the last of each hour')
+    .option('--keep-within-daily <duration>', 'the same of each day')
+    .option('--keep-within-weekly <duration>', 'the same of each week')
+    .option('--keep-within-monthly <duration>', 'the same of each month')
+    .option('--keep-within-yearly <duration>', 'the same of each year')
+    .option('--keep-tag <tag,...>', 'keep those with all these tags (repeat for alternatives)', collect)
+    .option('--keep-days <n>', 'keep all of the n days before the day of the newest, and of that day')
+    .option('--last-of-month <n>', 'keep the last complete snapshot of each of the n months before the present one, and of that one ("unlimited": of all)')
+    .option('--last-of-year <n>', 'the same of years')
+    .option('-g, --group-by <words>', 'apply that to each group by itself: host, paths, tags; \'\' for one group of all', 'host,paths')
+    .option('--unsafe-allow-remove-all', 'without any --keep-*, and with --host, --tag or --path: remove all of these')
+    .option('-c, --compact', 'print less')
+    .option('-n, --dry-run', 'remove nothing, and say what would be removed')
     .option('--retry-lock <time>', 'wait that long for a locked repository (5m)')
 }
 

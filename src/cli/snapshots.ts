@@ -4,6 +4,7 @@ import type { FilterOptions, GlobalOptions } from './global-options.js'
 import { namedSnapshots, openReader, type NamedSnapshot } from './open-reader.js'
 import { Output } from './output.js'
 import { printable } from './printable.js'
+import { snapshotJson } from './snapshot-json.js'
 import { formatTable } from './table.js'
 import { localTime } from './times.js'
 
@@ -28,11 +29,5 @@ function asRow({ snapshot, day }: NamedSnapshot): string[] {
   return [day, localTime(timeMs), hostname, tags.join(','), id.slice(0, 8), paths.join(', ')].map(printable)
 }
 
-/** Fields named as restic names them, and left out where it would; `day` is ours. */
-function asJson({ snapshot, day }: NamedSnapshot): object {
-  const { id, time, tree, hostname, username, tags, paths, parent, original, programVersion, summary } = snapshot
-  return {
-    time, parent: parent ?? undefined, tree: tree.toString('hex'), paths, hostname, username, tags: tags.length > 0 ? tags : undefined,
-    original: original ?? undefined, program_version: programVersion || undefined, summary: summary ?? undefined, id, short_id: id.slice(0, 8), day,
-  }
-}
+/** `day` is ours. */
+function asJson({ snapshot, day }: NamedSnapshot): object { return { ...snapshotJson(snapshot), day } }

@@ -49,8 +49,8 @@ export function matches(snapshot: Filterable, { hosts, tags, paths }: Omit<Snaps
     && paths.every(path => snapshot.paths.includes(path))
 }
 
-// An empty tag asks for a snapshot without tags; with restic the rest of its list has no say then.
-function hasTags({ tags }: Filterable, list: readonly string[]): boolean {
+/** Every tag of the list? An empty one asks for a snapshot without tags; with restic the rest of its list has no say then. */
+export function hasTags({ tags }: Pick<Snapshot, 'tags'>, list: readonly string[]): boolean {
   for (const tag of list) {
     if (tag === '' && tags.length === 0) return true
     if (!tags.includes(tag)) return false

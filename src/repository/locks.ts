@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
-import { DaybookError, NotFoundError } from '../errors.js'
+import type { FileInfo } from '../backend/backend.js'
+import { CorruptError, DaybookError, NotFoundError } from '../errors.js'
 import { decodeLockFile, encodeLockFile, type LockFile } from '../format/lock-file.js'
 import { MAX_FILE_LENGTH } from '../format/limits.js'
 import { formatTimestamp } from '../format/time.js'
@@ -93,7 +94,7 @@ export class RepositoryLock {
     this.#released = true
     clearInterval(this.#timer)
     await this.#refreshing
-    await remove(this.#access, this.#name).catch(error => this.#options.log.warn('the lock could not be removed; `restic unlock` does that', { error }))
+    await remove(this.#access, this.#name).catch(error => this.#options.log.warn('the lock could not be removed; `daybook unlock` does that', { error }))
   }
 
   async #refresh(): Promise<void> {
@@ -113,19 +114,43 @@ export class RepositoryLock {
 }
 
 /** Locks there are now. One that cannot be read counts as somebody's: it is not known whether it may be ignored. */
-export async function listLocks({ backend, keys, version }: WriteAccess): Promise<FoundLock[]> {
+export async function listLocks(access: WriteAccess): Promise<FoundLock[]> {
   const locks: FoundLock[] = []
-  await forEachLimited(await backend.list('locks'), LOCKS_AT_ONCE, async ({ name, size }) => {
-    // Left behind by who was cut off before anything was written.
-    if (size === 0) return
-    try {
-      const bytes = await backend.readAll({ type: 'locks', name }, MAX_FILE_LENGTH.locks)
-      locks.push({ name, ...decodeLockFile(name, await decryptFile(`lock ${name}`, keys, bytes, { zstd: version >= 2, maxLength: MAX_FILE_LENGTH.locks })) })
-    } catch (error) {
-      if (!(error instanceof NotFoundError)) throw error
-    }
+  await forEachLimited(await access.backend.list('locks'), LOCKS_AT_ONCE, async file => {
+    const lock = await readLock(access, file)
+    if (lock !== null) locks.push(lock)
   })
   return locks
+}
+
+/** null: there is none, or it was left behind by who was cut off before anything was written. */
+async function readLock({ backend, keys, version }: WriteAccess, { name, size }: FileInfo): Promise<FoundLock | null> {
+  if (size === 0) return null
+  try {
+    const bytes = await backend.readAll({ type: 'locks', name }, MAX_FILE_LENGTH.locks)
+    return { name, ...decodeLockFile(name, await decryptFile(`lock ${name}`, keys, bytes, { zstd: version >= 2, maxLength: MAX_FILE_LENGTH.locks })) }
+  } catch (error) {
+    if (error instanceof NotFoundError) return null
+    throw error
+  }
+}
+
+/** Remove locks that nobody holds any more, or all. What cannot be read is only removed with all. @returns how many */
+export async function removeLocks(access: WriteAccess, all: boolean, onUnreadable: (name: string, error: Error) => void): Promise<number> {
+  let removed = 0
+  await forEachLimited(await access.backend.list('locks'), LOCKS_AT_ONCE, async file => {
+    if (!all) {
+      const lock = await readLock(access, file).catch(error => {
+        if (!(error instanceof CorruptError)) throw error
+        onUnreadable(file.name, error)
+        return null
+      })
+      if (lock === null || !isStale(lock)) return
+    }
+    await remove(access, file.name)
+    removed++
+  })
+  return removed
 }
 
 /** Nobody holds it any more: not refreshed for long, or of a process on this machine that is gone. */
@@ -148,7 +173,7 @@ async function mustBeFree(access: WriteAccess, own: string | null, { exclusive =
       await remove(access, lock.name)
       continue
     }
-    throw new DaybookError('ERR_LOCKED', `the repository is locked${lock.exclusive ? ' exclusively' : ''} by ${owner(lock)}`, 'wait until it is done, or --retry-lock 10m; if nobody is at work, remove the lock with `restic unlock`')
+    throw new DaybookError('ERR_LOCKED', `the repository is locked${lock.exclusive ? ' exclusively' : ''} by ${owner(lock)}`, 'wait until it is done, or --retry-lock 10m; if nobody is at work, remove the lock with `daybook unlock`')
   }
 }
 
