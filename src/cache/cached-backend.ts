@@ -31,6 +31,8 @@ const MAX_SURPLUS = 32 << 20
 const SURPLUS_FACTOR = 3
 /** More pieces of a range than that are not fetched one by one. */
 const MAX_PIECES = 3
+/** The same, where what lies between is on its way already. */
+const MAX_PIECES_BESIDE = 12
 
 /**
  * A remote with a disk cache in front of it. It lies outside of all retries and limits: what is here costs no connection and no bandwidth.
@@ -169,7 +171,7 @@ export class CachedBackend implements ReadBackend {
   #pieces(handle: Handle, from: number, to: number): [number, number][] {
     const pieces = this.#fetches.cut(handle, from, to)
     const requests = pieces.filter(([from, to]) => !this.#fetches.has(handle, from, to)).length
-    return requests > MAX_PIECES ? [[from, to]] : pieces
+    return requests > MAX_PIECES_BESIDE ? [[from, to]] : pieces
   }
 
   /** Trees with what lies around them. */

@@ -88,7 +88,7 @@ if (mountTier(t) && tier(t, 'rclone', hasRclone() || 'no rclone')) {
   await t.test('cold', async t => {
     witness.take()
     // What comes faster than the disk takes it is not kept.
-    const mounted = await mount('--limit-download', '40000')
+    const mounted = await mount('--limit-download', '20000')
     await copyAndCompare(mounted)
     const { packBytes } = witness.take()
     t.ok(packBytes > 40 << 20, `${packBytes} bytes of packs`)
