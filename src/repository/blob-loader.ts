@@ -21,7 +21,7 @@ export interface BlobLoaderOptions extends PackLoaderOptions {
 export const REMOTE_BUDGETS = { plan: REMOTE_LIMITS, inFlightBytes: 24 << 20, aheadBytes: 20 << 20, cacheBytes: 24 << 20 }
 /** With one: the link is filled by prepare(), and what is there is decoded shortly before it is used. */
 export const CACHED_BUDGETS = { plan: REMOTE_LIMITS, inFlightBytes: 12 << 20, aheadBytes: 8 << 20, cacheBytes: 8 << 20 }
-const BUDGETS = { inFlightBytes: 12 << 20, aheadBytes: 8 << 20 }
+const BUDGETS = { inFlightBytes: 9 << 20, aheadBytes: 8 << 20 }
 const CACHE_BYTES = 8 << 20
 
 /** BlobSource over a repository's packs: file contents, decoded, with those used last kept in memory. */
