@@ -6,10 +6,11 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readManifest, type Manifest } from './bench-repo.js'
 import { makeFolders } from './folders.js'
+import { inTurn } from './in-turn.js'
 import { daybookMounter, Mounted, resticMounter, type Memory, type Mounter } from './mounted.js'
 import { ROWS, type Row } from './rows.js'
 import { figure, table } from './table.js'
-import { dropCaches, median, StepError, timed } from './timed.js'
+import { dropCaches, median, timed } from './timed.js'
 
 const HELP = `usage: scripts/bench/mount [options]
 
@@ -114,22 +115,7 @@ async function measureLocal(row: Row, manifest: Manifest, figures: Figures): Pro
 
 async function measure(row: Row, manifest: Manifest): Promise<Map<string, Figures>> {
   const results = new Map(systems.map(system => [system, { cold: [], warm: [], memory: [], problem: null } as Figures]))
-  for (let n = 0; n < Number(values.runs); n++) {
-    // A B, then B A: what drifts (clock speed, neighbours) falls on both.
-    for (const system of n % 2 === 0 ? systems : [...systems].reverse()) {
-      const figures = results.get(system)!
-      if (figures.problem !== null) continue
-      process.stderr.write(`${row.key} run ${n + 1}: ${system} ...\n`)
-      try {
-        await (system === 'local' ? measureLocal(row, manifest, figures) : measureMount(row, mounters[system], manifest, figures))
-      } catch (error) {
-        if (!(error instanceof StepError)) throw error
-        figures.problem = error.message
-        console.error(`${row.key}, ${system}: ${error.message}`)
-      }
-    }
-  }
-  return results
+  return inTurn(row.key, Number(values.runs), results, (system, figures) => system === 'local' ? measureLocal(row, manifest, figures) : measureMount(row, mounters[system], manifest, figures))
 }
 
 function cell(figures: Figures | undefined, temperature: Temperature): string {

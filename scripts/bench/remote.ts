@@ -8,11 +8,12 @@ import { readManifest } from './bench-repo.js'
 import type { ProxyCounts } from './delay-proxy.js'
 import { FarLink } from './far-link.js'
 import { makeFolders } from './folders.js'
+import { inTurn } from './in-turn.js'
 import { daybookMounter, Mounted, resticMounter, type Memory, type Mounter } from './mounted.js'
 import { REMOTE_ROWS, type RemoteRow } from './remote-rows.js'
 import { SERVERS, type RemoteServer } from './remote-servers.js'
 import { figure, table } from './table.js'
-import { median, StepError } from './timed.js'
+import { median } from './timed.js'
 
 const HELP = `usage: scripts/bench/remote [options]
 
@@ -120,21 +121,7 @@ async function measureOnce(row: RemoteRow, mounter: Mounter, server: RemoteServe
 
 async function measure(row: RemoteRow, server: RemoteServer, link: Link): Promise<Map<string, Figures>> {
   const results = new Map(systems.map(system => [system, { cold: [], warm: [], counts: { cold: [], warm: [] }, memory: [], problem: null } as Figures]))
-  for (let n = 0; n < Number(values.runs); n++) {
-    for (const system of n % 2 === 0 ? systems : [...systems].reverse()) {
-      const figures = results.get(system)!
-      if (figures.problem !== null) continue
-      process.stderr.write(`${row.key} run ${n + 1}: ${system} ...\n`)
-      try {
-        await measureOnce(row, mounters[system], server, link, figures)
-      } catch (error) {
-        if (!(error instanceof StepError)) throw error
-        figures.problem = error.message
-        console.error(`${row.key}, ${system}: ${error.message}`)
-      }
-    }
-  }
-  return results
+  return inTurn(row.key, Number(values.runs), results, (system, figures) => measureOnce(row, mounters[system], server, link, figures))
 }
 
 /** Extrapolated figures are marked: they hold for the small files only, and leave out what is large. */

@@ -8,8 +8,6 @@ export type LayoutEntry =
   | { readonly kind: 'link', readonly target: string }
 export type LayoutDirectory = Map<string, LayoutEntry>
 
-export type LayoutKind = 'days' | 'restic'
-
 /** How the names of days came out, to be kept for next time (see assignDayNames), by host. */
 export interface DaysLayout { readonly root: LayoutDirectory, readonly names: Map<string, string> }
 

@@ -45,9 +45,11 @@ interface Swept {
 interface Portion {
   readonly swepts: Swept[]
   readonly positions: number[]
+  /** they are brought near first */
+  readonly far: boolean
   /** so many have been planned */
   planned: number
-  /** bytes of the others: of what is brought near, and decoded, where that makes a difference */
+  /** bytes of the others, as reachOf() counts them */
   bytes: number
   /** they are near, or nothing is to be gained from waiting for that */
   ready: boolean
@@ -206,19 +208,18 @@ export class Sweep {
     for (const { bytes } of this.#portions) ahead += bytes
     const window = this.#window
     if (this.#open === null && ahead > window / 2 || this.#unconfirmed >= this.#credit * 2) return
-    if (this.#open === null) this.#portions.push(this.#open = { swepts: [], positions: [], planned: 0, bytes: 0, ready: false })
+    if (this.#open === null) this.#portions.push(this.#open = { swepts: [], positions: [], far: this.#blobs.foresight > 0, planned: 0, bytes: 0, ready: false })
     const portion = this.#open
     const limit = portion.bytes + window - ahead
     const full = () => portion.bytes >= limit || portion.positions.length >= MAX_PORTION
-    const far = this.#blobs.foresight > 0
     let swept: Swept | null = unplanned(first) ? first : this.#nextAhead(first)
     while (swept !== null && !full()) {
-      while (unplanned(swept) && !full()) gatherNext(swept, portion, far)
+      while (unplanned(swept) && !full()) gatherNext(swept, portion)
       if (!unplanned(swept)) swept = this.#nextAhead(first)
     }
     // While a tree is awaited there is more to come; but nobody is to wait for that.
     const hungry = this.#portions.length === 1 && this.#outstanding <= this.#budget / 2
-    if (full() || !this.#loading || hungry || this.#blobs.foresight === 0) this.#prepare(portion)
+    if (full() || !this.#loading || hungry || !portion.far) this.#prepare(portion)
   }
 
   #prepare(portion: Portion): void {
@@ -227,7 +228,7 @@ export class Sweep {
       this.#portions.pop()
       return
     }
-    if (this.#blobs.foresight === 0) {
+    if (!portion.far) {
       portion.ready = true
       return
     }
@@ -259,8 +260,8 @@ export class Sweep {
       const position = positions[portion.planned++]
       ids.push(firstBlob(rows, position))
       bytes += costOf(rows, position)
+      portion.bytes -= reachOf(rows, position, portion.far)
     }
-    portion.bytes *= 1 - (portion.planned - from) / (positions.length - from) // more or less
     this.#outstanding += bytes
     let refused = false
     this.#blobs.fetch(ids, 'ahead', (index, blob) => {
@@ -392,7 +393,7 @@ export class Sweep {
 function unplanned({ left, refused }: Swept): boolean { return left + refused.length > 0 }
 
 /** Take the next file of a directory, if it has contents. */
-function gatherNext(swept: Swept, portion: Portion, far: boolean): void {
+function gatherNext(swept: Swept, portion: Portion): void {
   const { rows } = swept
   let position = swept.refused.shift()
   if (position === undefined) {
@@ -403,7 +404,7 @@ function gatherNext(swept: Swept, portion: Portion, far: boolean): void {
   if (!rows.isRegular(position) || rows.contentCount(position) === 0 || ZERO_CHUNK_ID.equals(firstBlob(rows, position))) return
   portion.swepts.push(swept)
   portion.positions.push(position)
-  portion.bytes += far ? Math.max(FILE_COST, Math.min(rows.size(position), MAX_NEAR)) : costOf(rows, position)
+  portion.bytes += reachOf(rows, position, portion.far)
 }
 
 /** Of chunks of a MiB: no size of a blob is known here. */
@@ -414,4 +415,9 @@ function blobsNear(rows: TreeRows, position: number): Buffer[] {
 }
 
 function firstBlob(rows: TreeRows, position: number): Buffer { return rows.content(position).subarray(0, 32) }
+/** Bytes of a file in its portion: those that are brought near, or decoded. */
+function reachOf(rows: TreeRows, position: number, far: boolean): number {
+  return far ? Math.max(FILE_COST, Math.min(rows.size(position), MAX_NEAR)) : costOf(rows, position)
+}
+/** Bytes of a file in memory, once it is decoded. */
 function costOf(rows: TreeRows, position: number): number { return Math.max(FILE_COST, Math.min(rows.size(position), WHOLE_FILE)) }

@@ -10,8 +10,3 @@ export function idBytes(name: string): Buffer {
   if (!NAME.test(name)) throw new RangeError(`not an id: ${JSON.stringify(name)}`)
   return Buffer.from(name, 'hex')
 }
-
-/** Hex digits of bytes, without copying them first. */
-export function toHex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
-}
